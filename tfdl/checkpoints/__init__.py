@@ -1,0 +1,1 @@
+"""Safe readers and writers of foreign checkpoint formats."""

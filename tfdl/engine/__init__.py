@@ -1,0 +1,1 @@
+"""The machinery every model shares; it knows no model."""

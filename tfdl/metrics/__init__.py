@@ -1,0 +1,1 @@
+"""The official metrics, independent of any framework."""

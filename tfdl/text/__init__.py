@@ -1,0 +1,1 @@
+"""Tokenizers and vocabularies, in Python and inside a TensorFlow graph."""
