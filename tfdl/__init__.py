@@ -1,8 +1,8 @@
 """The landmark vision and language systems of 2018 on today's TensorFlow.
 
-    model = tfdl.load("runs/bert/model")            # a keras.Model
-    tfdl.convert("bert", "uncased_L-12_H-768_A-12", "bert-base")
-    tfdl.list_models()
+model = tfdl.load("runs/bert/model")            # a keras.Model
+tfdl.convert("bert", "uncased_L-12_H-768_A-12", "bert-base")
+tfdl.list_models()
 """
 
 from typing import TYPE_CHECKING, Any

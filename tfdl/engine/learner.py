@@ -1,0 +1,333 @@
+"""The inner loop: networks, optimizers and the steps that run on the device."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from tfdl.engine import errors, optimizers, precision
+from tfdl.engine.ema import ExponentialMovingAverage
+from tfdl.engine.phases import Phase
+from tfdl.engine.task import Batch, Metrics, Task
+
+# Rows of the table in which a step returns its metrics; a table of fixed size can
+# be carried through the device's loop before the metrics' names are known.
+CAPACITY = 64
+
+
+class Learner:
+    """Holds what is trained and builds the function that trains it.
+
+    Args:
+        task: the objective.
+        strategy: where it runs.
+        config: the run's configuration.
+    """
+
+    def __init__(
+        self, task: Task, strategy: tf.distribute.Strategy, config: ConfigDict
+    ):
+        self.task, self.strategy, self.config = task, strategy, config
+        self._trace = threading.local()
+        keras.utils.set_random_seed(config.seed)
+        precision.set_policy(config.precision)
+        with strategy.scope():
+            self.networks = task.networks()
+            self.optimizers: dict[str, optimizers.Optimizer] = {}
+            self._names: dict[str, dict[str, tf.Variable]] = {}
+            for name, options in task.optimizers().items():
+                named = {
+                    key: _raw(variable)
+                    for key, variable in task.variable_names(
+                        name, self.networks[name]
+                    ).items()
+                }
+                optimizer = optimizers.create(options)
+                optimizer.build(list(named.values()), list(named))
+                self.optimizers[name], self._names[name] = optimizer, named
+            self.loss_scale = precision.LossScale.for_precision(config.precision)
+            self.ema = self._averages()
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+
+    @property
+    def model(self) -> keras.Model:
+        """The network that is kept: the task's first."""
+        return next(iter(self.networks.values()))
+
+    def state(self) -> dict[str, Sequence[tf.Variable]]:
+        """Returns every variable of the run in groups of a fixed order."""
+        groups: dict[str, Sequence[tf.Variable]] = {"step": [self.step]}
+        for name, network in self.networks.items():
+            groups[f"network_{name}"] = [_raw(v) for v in network.variables]
+        for name, optimizer in self.optimizers.items():
+            groups[f"optimizer_{name}"] = list(optimizer.state())
+        groups["loss_scale"] = list(self.loss_scale.variables)
+        if self.ema is not None:
+            groups["averages"] = list(self.ema.variables)
+        groups["task"] = list(self.task.state())
+        return groups
+
+    def trained(self, name: str, phase: Phase) -> dict[str, tf.Variable]:
+        """Returns the variables of a network that a phase trains, by name."""
+        chosen = {
+            key: variable
+            for key, variable in self._names[name].items()
+            if phase.trainable is None or phase.trainable(key)
+        }
+        if not chosen:
+            raise errors.UserError(
+                f"phase {phase.name!r} trains no variable of {name!r}"
+            )
+        return chosen
+
+    # --- one step, in replica context ------------------------------------------
+
+    def all_reduce(self, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Sums scalars over the replicas (replica context)."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return dict(values)
+        context = tf.distribute.get_replica_context()
+        names = sorted(values)
+        stacked = tf.stack([tf.cast(values[name], tf.float32) for name in names])
+        return dict(
+            zip(names, tf.unstack(context.all_reduce("SUM", stacked)), strict=True)
+        )
+
+    def apply(
+        self,
+        name: str,
+        gradients: Sequence[tf.Tensor],
+        variables: Mapping[str, tf.Variable],
+        learning_rate: tf.Tensor,
+        scaled: bool = True,
+    ) -> dict[str, tf.Tensor]:
+        """Updates a network's variables from this replica's gradients.
+
+        Args:
+            name: the network.
+            gradients: shares of the global gradient; they add over replicas.
+            variables: what `trained` returned, in the gradients' order.
+            learning_rate: this step's rate.
+            scaled: the gradients carry the loss scale.
+
+        Returns:
+            `grad_norm` (global, before clipping) and `finite`.
+        """
+        report = self.optimizers[name].apply(
+            gradients,
+            list(variables.values()),
+            learning_rate,
+            scale=self.loss_scale if scaled else None,
+        )
+        guilty = tf.cond(
+            report["finite"],
+            lambda: tf.constant(0, tf.int32),
+            lambda: _first_bad(gradients),
+        )
+        self._trace.finite.append((report["finite"], guilty, name, list(variables)))
+        return report
+
+    def supervised_step(
+        self, task: Task, batch: Batch, phase: Phase, step: tf.Tensor
+    ) -> Metrics:
+        """One update of the one network of a task that defines `loss`."""
+        denominators = self.all_reduce(task.denominators(batch))
+        variables = self.trained("model", phase)
+        micro = self.config.gradient_accumulation
+        compute = self._compiled(self._gradient_function(task, variables))
+        if micro == 1:
+            gradients, share, metrics = compute(batch, denominators)
+        else:
+            gradients, share, metrics = _accumulate(compute, batch, denominators, micro)
+        rate = phase.learning_rate(step)
+        report = self.apply("model", gradients, variables, rate)
+        one = tf.constant(1.0)
+        replicas = float(self.strategy.num_replicas_in_sync)
+        return {
+            "loss": (share, one / replicas),
+            **metrics,
+            "learning_rate": (rate, one),
+            "grad_norm": (report["grad_norm"], one),
+        }
+
+    def _gradient_function(
+        self, task: Task, variables: Mapping[str, tf.Variable]
+    ) -> Callable[..., Any]:
+        watched = list(variables.values())
+
+        def compute(batch, denominators):
+            with tf.GradientTape() as tape:
+                share, metrics = task.loss(
+                    self.networks["model"], batch, denominators, training=True
+                )
+                scaled = self.loss_scale.scale(share)
+            return tape.gradient(scaled, watched), share, metrics
+
+        return compute
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        # Forward and backward alone: the update all-reduces, which XLA refuses on
+        # several CPUs, and the fused update kernels are faster outside it.
+        return tf.function(function, jit_compile=True) if self.config.xla else function
+
+    # --- many steps, on the device ---------------------------------------------
+
+    def train_function(self, phase: Phase) -> Callable[..., dict[str, Any]]:
+        """Builds `train(iterator, first_step, count)` for a phase.
+
+        It makes `count` steps without coming back to Python and returns the means
+        of the metrics, as Python floats, under `"metrics"`; `"bad"` is None, or
+        (step within the phase, where) of the first NaN or Inf.
+        """
+        names: list[str] = []
+        suspects: list[str] = []
+
+        def replica_step(batch, step):
+            self._trace.finite = []
+            metrics = self.task.train_step(self, batch, phase, step)
+            if len(metrics) > CAPACITY:
+                raise ValueError(f"{len(metrics)} metrics, at most {CAPACITY}")
+            names[:] = list(metrics)
+            rows = tf.stack(
+                [
+                    tf.stack([tf.cast(x, tf.float32) for x in m])
+                    for m in metrics.values()
+                ]
+            )
+            table = tf.pad(rows, [[0, CAPACITY - len(metrics)], [0, 0]])
+            return table, self._culprit(suspects)
+
+        def one_step(iterator, step):
+            table, culprit = self.strategy.run(
+                replica_step, args=(next(iterator), step)
+            )
+            self.step.assign_add(1)
+            if self.ema is not None:
+                self.ema.update()
+            local = self.strategy.experimental_local_results(culprit)
+            table = self.strategy.reduce("SUM", table, axis=None)
+            return table, tf.reduce_max(tf.stack(local))
+
+        @tf.function
+        def train(iterator, first_step, count):
+            def body(i, tables, bad_step, culprit):
+                table, found = one_step(iterator, first_step + i)
+                is_first = tf.logical_and(found > 0, bad_step < 0)
+                bad_step = tf.where(is_first, first_step + i, bad_step)
+                culprit = tf.where(is_first, found, culprit)
+                return i + 1, tables + table, bad_step, culprit
+
+            return tf.while_loop(
+                lambda i, *_: i < count,
+                body,
+                (
+                    tf.constant(0, tf.int64),
+                    tf.zeros([CAPACITY, 2]),
+                    tf.constant(-1, tf.int64),
+                    tf.constant(0, tf.int32),
+                ),
+                parallel_iterations=1,
+            )[1:]
+
+        def run(iterator, first_step: int, count: int) -> dict[str, Any]:
+            table, bad_step, culprit = train(
+                iterator,
+                tf.constant(first_step, tf.int64),
+                tf.constant(count, tf.int64),
+            )
+            table = table.numpy()
+            means = {
+                name: float(table[i, 0] / table[i, 1]) if table[i, 1] else 0.0
+                for i, name in enumerate(names)
+            }
+            bad = None
+            if int(bad_step) >= 0:
+                bad = (int(bad_step), suspects[int(culprit) - 1])
+            return {"metrics": means, "bad": bad}
+
+        return run
+
+    def _culprit(self, suspects: list[str]) -> tf.Tensor:
+        """Returns 0, or 1 + the index into `suspects` of the first bad tensor."""
+        result = tf.constant(0, tf.int32)
+        if self.loss_scale.dynamic:
+            return result
+        offset = 0
+        labels: list[str] = []
+        for finite, guilty, network, variables in self._trace.finite:
+            where = tf.where(finite, 0, 1 + offset + guilty)
+            result = tf.where(result > 0, result, where)
+            labels.append(f"the update of {network!r}")
+            labels.extend(f"the gradient of {name}" for name in variables)
+            offset = len(labels)
+        suspects[:] = labels
+        return result
+
+    def _averages(self) -> ExponentialMovingAverage | None:
+        if not self.config.ema_decay:
+            return None
+        name = next(iter(self.optimizers))
+        variables = list(self._names[name].values())
+        return ExponentialMovingAverage(self.config.ema_decay, variables)
+
+
+def _accumulate(compute, batch, denominators, micro: int):
+    """Sums gradients, share and metrics over `micro` slices of the batch."""
+
+    def slices(tensor):
+        size = tf.shape(tensor)[0] // micro
+        static = tensor.shape[0] // micro if tensor.shape[0] else None
+        parts = tf.reshape(
+            tensor, tf.concat([[micro, size], tf.shape(tensor)[1:]], axis=0)
+        )
+        return tf.ensure_shape(parts, [micro, static, *tensor.shape[1:]])
+
+    parts = tf.nest.map_structure(slices, batch)
+
+    def run(i):
+        part = tf.nest.map_structure(lambda tensor: tensor[i], parts)
+        gradients, share, metrics = compute(part, denominators)
+        dense = [
+            tf.convert_to_tensor(gradient)
+            for gradient in gradients
+            if gradient is not None
+        ]
+        present = [gradient is not None for gradient in gradients]
+        return present, dense, share, metrics
+
+    present, dense, share, metrics = run(0)
+
+    def body(i, sums):
+        _, *values = run(i)
+        return i + 1, tf.nest.map_structure(tf.add, sums, values)
+
+    _, (dense, share, metrics) = tf.while_loop(
+        lambda i, _: i < micro,
+        body,
+        (tf.constant(1), [dense, share, metrics]),
+        parallel_iterations=1,
+    )
+    rest = iter(dense)
+    gradients = [next(rest) if there else None for there in present]
+    return gradients, share, metrics
+
+
+def _first_bad(gradients: Sequence[tf.Tensor | None]) -> tf.Tensor:
+    """Returns 1 + the index of the first gradient with a NaN or Inf, else 0."""
+    flags = []
+    for gradient in gradients:
+        if gradient is None:
+            flags.append(tf.constant(False))
+            continue
+        values = getattr(gradient, "values", gradient)
+        flags.append(tf.logical_not(tf.reduce_all(tf.math.is_finite(values))))
+    flags = tf.stack(flags)
+    first = tf.argmax(tf.cast(flags, tf.int32), output_type=tf.int32)
+    return tf.where(tf.reduce_any(flags), 1 + first, 0)
+
+
+def _raw(variable: Any) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable

@@ -1,0 +1,180 @@
+"""Runs: a workdir, its frozen configuration, stages and restarts."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from tfdl.engine import config as config_lib
+from tfdl.engine import distribution, errors, files, registry
+from tfdl.engine.trainer import Result, Trainer
+
+CONFIG = "config.json"
+
+
+def freeze(workdir: pathlib.Path, config: ConfigDict, on_change: str, write: bool):
+    """Freezes the configuration in the workdir, or checks that it is the same.
+
+    Args:
+        workdir: the run's folder; made when it is not there.
+        config: what was asked for now.
+        on_change: what to do when the folder holds a run of another configuration:
+            `"refuse"`, `"restart"` (delete that run) or `"adopt"` (go on with the
+            new one).
+        write: False on workers that write nothing.
+
+    Raises:
+        UserError: it holds another run and `on_change` refuses, or is not a
+            folder that can be written to.
+    """
+    path = workdir / CONFIG
+    if path.exists():
+        old = config_lib.from_json(files.read_text(path), path)
+        changes = config_lib.differences(old, config)
+        if changes and on_change == "refuse":
+            raise errors.UserError(
+                f"{workdir} holds another run ({'; '.join(changes[:3])}"
+                f"{' ...' if len(changes) > 3 else ''}); choose another --workdir, or "
+                "--on_config_change=restart to delete that run, or =adopt to go on "
+                "from it"
+            )
+        if changes and on_change == "restart" and write:
+            _clear(workdir)
+    elif workdir.is_dir() and any(workdir.iterdir()) and on_change == "refuse":
+        raise errors.UserError(
+            f"{workdir} is not empty and holds no run of tfdl; choose another --workdir"
+        )
+    if write:
+        files.atomic_write(path, config_lib.to_json(config))
+
+
+def train(
+    config: ConfigDict, workdir: pathlib.Path, strategy: tf.distribute.Strategy
+) -> dict[str, Any]:
+    """Trains all stages of a configuration; goes on where it was interrupted.
+
+    Args:
+        config: the run's configuration.
+        workdir: the run's folder, frozen.
+        strategy: where it runs.
+
+    Returns:
+        `"stages"`: name -> {"before", "after"}; `"metrics"`: those of the last
+        stage; `"model"`: the model directory; `"summary"`: lines for a person.
+    """
+    stages = dict(_stages(config))
+    record: dict[str, Any] = {"stages": {}}
+    source = config.init_from
+    for name, stage in stages.items():
+        folder = workdir / name if name else workdir
+        if source and not stage.init_from:
+            with stage.unlocked():
+                stage.init_from = str(source)
+        result = _train_stage(stage, folder, strategy, name or config.model)
+        source = result["model"]
+        record["stages"][name or config.task] = {
+            "before": result["before"],
+            "after": result["after"],
+        }
+        record["summary"] = result["summary"]
+        record["metrics"] = result["after"]
+    model = workdir / "model"
+    if pathlib.Path(source) != model and distribution.is_chief(strategy):
+        with files.atomic_directory(model) as scratch:
+            shutil.copytree(source, scratch, dirs_exist_ok=True)
+    record["model"] = str(model)
+    record["summary"] = [
+        line.replace(str(source), str(model)) for line in record["summary"]
+    ]
+    return record
+
+
+def _stages(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
+    if not config.get("stages"):
+        yield "", config
+        return
+    for stage in config.stages:
+        merged = stage.copy_and_resolve_references()
+        with merged.unlocked():
+            merged.model = config.model
+            for field in ("seed", "precision", "xla", *config_lib.VOLATILE):
+                merged[field] = config[field]
+        yield stage.name, merged
+
+
+def _train_stage(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    name: str,
+) -> dict[str, Any]:
+    """Trains one stage, several times over when it asks for restarts."""
+    if config.restarts <= 1:
+        return _train_once(config, workdir, strategy, name)
+    best: dict[str, Any] | None = None
+    for i in range(config.restarts):
+        again = config.copy_and_resolve_references()
+        again.seed = config.seed + i
+        result = _train_once(again, workdir / f"restart-{i}", strategy, f"{name} {i}")
+        if best is None or result["score"] > best["score"]:
+            best = result
+    model = workdir / "model"
+    if distribution.is_chief(strategy):
+        with files.atomic_directory(model) as scratch:
+            shutil.copytree(best["model"], scratch, dirs_exist_ok=True)
+    return {**best, "model": str(model)}
+
+
+def _train_once(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    name: str,
+) -> dict[str, Any]:
+    done = workdir / "done.json"
+    if done.exists():
+        return {**json.loads(files.read_text(done)), "model": str(workdir / "model")}
+    if distribution.is_chief(strategy):
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise errors.UserError(
+                f"cannot write to {workdir}: {error.strerror}"
+            ) from None
+    task = create_task(config, workdir)
+    task.prepare()
+    result: Result = Trainer(task, config, workdir, strategy, name).run()
+    record = {
+        "before": result.before,
+        "after": result.after,
+        "model": str(result.model),
+        "score": task.score(result.after),
+        "summary": task.summary(result.before, result.after, str(result.model)),
+    }
+    if distribution.is_chief(strategy):
+        files.atomic_write(done, json.dumps(record, indent=2))
+    return record
+
+
+def create_task(config: ConfigDict, workdir: pathlib.Path):
+    """Returns the task that `config.model` and `config.task` name, not prepared.
+
+    Raises:
+        UserError: the model has no such task.
+    """
+    tasks = registry.load(config.model, "tasks").TASKS
+    if config.task not in tasks:
+        raise errors.unknown(f"task of model {config.model!r}", config.task, tasks)
+    return tasks[config.task](config, workdir)
+
+
+def _clear(workdir: pathlib.Path) -> None:
+    for path in workdir.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
