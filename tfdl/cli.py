@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import os
 import sys
 
 from tfdl.engine import errors
@@ -62,14 +61,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     module = importlib.import_module(f"tfdl.{verb}")
     return module.main([f"tfdl {verb}", *arguments[2:]])
-
-
-def run() -> None:
-    """Entry point of the console script: exits without waiting for TensorFlow."""
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code) if code else sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,6 @@ class Overrides(dict):
     """The `--config.a.b=value` arguments of a command line, in order."""
 
 
-def path_flags(*names: str) -> tuple[str, ...]:
-    """Returns flag names unchanged; marks in the code which flags are paths."""
-    return names
-
-
 def run(
     name: str,
     doc: str,
