@@ -16,7 +16,7 @@ class Dropout(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, noise_shape=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"dropout rate must be in [0, 1), got {rate}")
         self.rate = rate

@@ -1,0 +1,204 @@
+"""The encoder and its heads against the original's outputs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import golden
+from tests.models.bert.tiny import close, inputs, load
+from tfdl.models.bert import losses
+from tfdl.models.bert.config import BertConfig
+from tfdl.models.bert.model import build_model
+from tfdl.models.bert.names import variable_names
+
+
+@pytest.fixture(scope="module")
+def pretrain():
+    return dict(np.load(golden("bert", "io_pretrain.npz")))
+
+
+def total_loss(model, io, training=False):
+    features = inputs(io) | {"masked_positions": io["masked_lm_positions"]}
+    out = model(features, training=training)
+    weights = io["masked_lm_weights"].astype("float32")
+    mlm, _ = losses.masked_lm(out["mlm_logits"], io["masked_lm_ids"], weights)
+    labels = io["next_sentence_labels"][:, 0].astype("int32")
+    nsp, _ = losses.classification(out["nsp_logits"], labels, np.ones(6, "float32"))
+    return mlm / (weights.sum() + 1e-5), nsp / 6.0
+
+
+def test_every_layer_and_head_equals_the_original(pretrain):
+    model = load()
+    out = model(inputs(pretrain), all_layers=True)
+    close(out["encoder_outputs"][0], pretrain["out_embedding_output"])
+    for i in range(3):
+        close(out["encoder_outputs"][i + 1], pretrain[f"out_layer_{i}"])
+    close(out["sequence_output"], pretrain["out_sequence_output"])
+    close(out["pooled_output"], pretrain["out_pooled_output"])
+    close(tf.nn.log_softmax(out["nsp_logits"]), pretrain["out_nsp_log_probs"])
+    positions = pretrain["masked_lm_positions"]
+    at_masks = tf.gather(out["mlm_logits"], positions, batch_dims=1)
+    log_probs = tf.reshape(tf.nn.log_softmax(at_masks), [36, -1])
+    close(log_probs, pretrain["out_mlm_log_probs"])
+
+
+def test_gathered_positions_equal_all_positions(pretrain):
+    model = load()
+    positions = pretrain["masked_lm_positions"]
+    every = model(inputs(pretrain))["mlm_logits"]
+    some = model(inputs(pretrain) | {"masked_positions": positions})["mlm_logits"]
+    close(some, tf.gather(every, positions, batch_dims=1), 1e-6)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_losses_and_gradients_equal_the_original(pretrain, checkpointing):
+    model = load()
+    model.encoder.gradient_checkpointing = checkpointing
+    named = variable_names(model)
+    with tf.GradientTape() as tape:
+        mlm, nsp = total_loss(model, pretrain, training=True)
+        total = mlm + nsp
+    close(mlm, pretrain["out_mlm_loss"])
+    close(nsp, pretrain["out_nsp_loss"])
+    close(total, pretrain["out_total_loss"])
+    gradients = tape.gradient(total, [v.value for v in named.values()])
+    gradients = dict(zip(named, map(tf.convert_to_tensor, gradients), strict=True))
+    norm = tf.linalg.global_norm(list(gradients.values()))
+    close(norm, pretrain["out_grad_global_norm"])
+    expected = np.load(golden("bert", "io_grads.npz"))
+    largest = max(np.abs(expected[key]).max() for key in expected.files)
+    for key in expected.files:
+        np.testing.assert_allclose(
+            gradients[key.replace("|", "/")],
+            expected[key],
+            rtol=1e-5,
+            atol=1e-6 * largest,
+            err_msg=key,
+        )
+
+
+def test_both_forms_of_gelu(pretrain):
+    io = np.load(golden("bert", "io_hf.npz"))
+    tanh = load()(inputs(pretrain), all_layers=True)
+    erf = load(act="gelu_erf")(inputs(pretrain), all_layers=True)
+    close(tanh["encoder_outputs"][3], io["hidden_3"])
+    close(tanh["mlm_logits"][:2], io["prediction_logits"])
+    erf_keys = [key for key in io.files if key.startswith("erf_")]
+    assert erf_keys
+    names = {
+        "erf_last_hidden": erf["sequence_output"],
+        "erf_prediction_logits": erf["mlm_logits"][:2],
+        "erf_seq_relationship_logits": erf["nsp_logits"],
+    }
+    for key in erf_keys:
+        close(names[key], io[key])
+    difference = np.abs(erf["sequence_output"] - tanh["sequence_output"]).max()
+    assert 1e-5 < difference < 7e-4
+
+
+def test_classifier(pretrain):
+    io = np.load(golden("bert", "io_classifier.npz"))
+    extra = {name: io[name] for name in ("output_weights", "output_bias")}
+    model = load("classification", extra, head_config={"num_labels": 3})
+    out = model(inputs(io))
+    close(out["logits"], io["logits"])
+    labels = io["labels"].astype("int32")
+    loss, _ = losses.classification(
+        out["logits"], labels, np.ones(len(labels), "float32")
+    )
+    close(loss / len(labels), io["loss"])
+    fast = model(inputs(io), first_token_only=True)
+    assert "sequence_output" not in fast
+    close(fast["logits"], out["logits"], 1e-6)
+
+
+def test_span_selector(pretrain):
+    io = np.load(golden("bert", "io_squad_head.npz"))
+    extra = {
+        "cls/squad/output_weights": io["output_weights"],
+        "cls/squad/output_bias": io["output_bias"],
+    }
+    features = inputs(io if "input_ids" in io.files else pretrain)
+    out = load("squad", extra)(features)
+    close(out["start_logits"], io["start_logits"])
+    close(out["end_logits"], io["end_logits"])
+
+
+@pytest.mark.parametrize(
+    "preset, vocab, count",
+    [
+        ("tiny", 30522, 4_385_920),
+        ("mini", 30522, 11_170_560),
+        ("small", 30522, 28_763_648),
+        ("medium", 30522, 41_373_184),
+        ("base", 30522, 109_482_240),
+        ("base", 28996, 108_310_272),
+        ("base", 119547, 177_853_440),
+        ("base", 105879, 167_356_416),
+        ("base", 21128, 102_267_648),
+        ("large", 30522, 335_141_888),
+        ("large", 28996, 333_579_264),
+    ],
+)
+def test_published_parameter_counts(preset, vocab, count):
+    assert BertConfig.preset(preset, vocab).num_parameters() == count
+
+
+def test_the_formula_counts_what_is_built():
+    config = BertConfig.preset("tiny", 100)
+    model = build_model({"head": "encoder", "encoder": config.to_dict()})
+    assert sum(np.prod(v.shape) for v in model.weights) == config.num_parameters()
+
+
+def test_mixed_precision_stays_finite_and_close(pretrain):
+    import keras
+
+    exact = load()(inputs(pretrain))["sequence_output"]
+    for policy in ("mixed_bfloat16", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            half = load()(inputs(pretrain))
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert half["sequence_output"].dtype == tf.float32
+        np.testing.assert_allclose(half["sequence_output"], exact, atol=0.1)
+        assert np.isfinite(half["mlm_logits"]).all()
+
+
+def test_xla_computes_the_same(pretrain):
+    model = load()
+    features = {k: tf.constant(v) for k, v in inputs(pretrain).items()}
+    compiled = tf.function(lambda f: model(f)["sequence_output"], jit_compile=True)
+    close(compiled(features), model(features)["sequence_output"], 1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "embeddings",
+        "last",
+        "second_to_last",
+        "weighted_sum_all",
+    ],
+)
+def test_feature_tagger_leaves_the_encoder_alone(pretrain, layers):
+    options = {"num_labels": 5, "layers": layers, "units": 8}
+    model = load("ner_features", head_config=options)
+    with tf.GradientTape() as tape:
+        out = model(inputs(pretrain), training=True)
+        total = tf.reduce_sum(out["logits"])
+    assert out["logits"].shape == (6, 40, 5)
+    named = variable_names(model)
+    gradients = tape.gradient(total, [v.value for v in named.values()])
+    for name, gradient in zip(named, gradients, strict=True):
+        assert (gradient is None) == name.startswith("bert/"), name
+
+
+def test_weights_file_round_trip(pretrain, tmp_path):
+    model = load()
+    model.save_weights(tmp_path / "a.weights.h5")
+    other = load(act="gelu_tanh")
+    for variable in other.weights:
+        variable.assign(tf.zeros(variable.shape))
+    other.load_weights(tmp_path / "a.weights.h5")
+    close(other(inputs(pretrain))["mlm_logits"], model(inputs(pretrain))["mlm_logits"])
