@@ -12,9 +12,7 @@ from tfdl.text.vocab import load_vocab
 from tfdl.text.wordpiece import BertTokenizer
 
 VOCAB = load_vocab(golden("bert", "tf1", "vocab.txt"))
-SETTINGS = data.Settings(
-    max_seq_length=40, max_predictions_per_seq=6, dupe_factor=2
-)
+SETTINGS = data.Settings(max_seq_length=40, max_predictions_per_seq=6, dupe_factor=2)
 
 
 def corpus(tokenizer):
@@ -24,7 +22,9 @@ def corpus(tokenizer):
 
 @pytest.mark.parametrize("kind", ["plain", "wwm"])
 def test_instances_equal_the_original(kind):
-    expected = json.loads(golden("bert", "pretraining_instances.json").read_text())["instances"]
+    expected = json.loads(golden("bert", "pretraining_instances.json").read_text())[
+        "instances"
+    ]
     tokenizer = BertTokenizer(VOCAB)
     settings = dataclasses.replace(SETTINGS, do_whole_word_mask=kind == "wwm")
     found = data.create_instances(corpus(tokenizer), VOCAB, settings)

@@ -128,7 +128,9 @@ def _from_document(documents, index, vocab, settings, rng) -> list[Instance]:
                 tokens_a = [token for part in chunk[:a_end] for token in part]
                 is_random_next = len(chunk) == 1 or rng.random() < 0.5
                 if is_random_next:
-                    tokens_b = _random_next(documents, index, target - len(tokens_a), rng)
+                    tokens_b = _random_next(
+                        documents, index, target - len(tokens_a), rng
+                    )
                     # What was not used of this document is put back.
                     i -= len(chunk) - a_end
                 else:

@@ -1,0 +1,1 @@
+"""Recipes: one folder per model, one file per recipe."""
