@@ -89,9 +89,6 @@ def usage(name: str, doc: str, flag_values: flags.FlagValues) -> str:
         default = "" if flag.default in (None, "", False) else f" [{flag.default}]"
         head = f"  --{flag.name}{default}"
         text = " ".join((flag.help or "").split())
-        choices = getattr(flag.parser, "enum_values", None)
-        if choices:
-            text += f" One of: {', '.join(choices)}."
         body = textwrap.wrap(
             text, 76, initial_indent=" " * 6, subsequent_indent=" " * 6
         )

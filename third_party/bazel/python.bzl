@@ -1,0 +1,41 @@
+"""The Python toolchain: a virtual environment from the pinned requirements."""
+
+_BUILD = """
+load("@bazel_tools//tools/python:toolchain.bzl", "py_runtime_pair")
+
+package(default_visibility = ["//visibility:public"])
+
+py_runtime(
+    name = "runtime",
+    interpreter_path = "{python}",
+    python_version = "PY3",
+)
+
+py_runtime_pair(
+    name = "pair",
+    py3_runtime = ":runtime",
+)
+
+toolchain(
+    name = "toolchain",
+    toolchain = ":pair",
+    toolchain_type = "@bazel_tools//tools/python:toolchain_type",
+)
+"""
+
+def _python_environment(ctx):
+    # Resolving the labels makes Bazel run this again when the files change.
+    script = ctx.path(Label("//third_party/bazel:venv.sh"))
+    ctx.path(Label("//:requirements.txt"))
+    ctx.path(Label("//:requirements-dev.txt"))
+    ctx.report_progress("installing requirements.txt")
+    result = ctx.execute(["bash", str(script)], timeout = 3600, quiet = False)
+    if result.return_code:
+        fail("no Python environment: " + result.stderr)
+    ctx.file("BUILD", _BUILD.format(python = result.stdout.strip()))
+
+python_environment = repository_rule(
+    implementation = _python_environment,
+    environ = ["TFDL_VENV", "TFDL_PYTHON", "XDG_CACHE_HOME"],
+    local = True,
+)
