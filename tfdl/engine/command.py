@@ -82,6 +82,21 @@ def _guarded(main, flag_values, overrides) -> int:
         raise
 
 
+def require(values: flags.FlagValues, *names: str) -> None:
+    """Raises `UserError` when one of the flags is not given."""
+    for name in names:
+        if not values[name].value:
+            raise errors.UserError(f"--{name} is needed")
+
+
+def no_overrides(overrides: Overrides) -> None:
+    """Raises `UserError` when there are overrides that the verb does not take."""
+    if overrides:
+        raise errors.UserError(
+            f"{OVERRIDE}{next(iter(overrides))}: this verb takes no recipe"
+        )
+
+
 def usage(name: str, doc: str, flag_values: flags.FlagValues) -> str:
     """Returns the help text: what the verb does, its flags with their defaults."""
     lines = [textwrap.dedent(doc).strip(), "", "Flags:"]
