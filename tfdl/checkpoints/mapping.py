@@ -1,53 +1,74 @@
 """Putting arrays into variables by name, strictly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfdl.engine.errors import UserError
 
+SHOWN = 5
+
 
 def assign(
     variables: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
     source: str,
-    may_lack: Sequence[str] = (),
+    optional: Collection[str] = (),
 ) -> list[str]:
-    """Assigns every array to the variable of its name.
+    """Assigns each array to the variable of its name.
+
+    Nothing is assigned unless everything fits.
 
     Args:
-        variables: name -> variable with `.shape` and `.assign`.
-        arrays: name -> array; nothing is left over.
-        source: where the arrays come from, for the message.
-        may_lack: names that may be missing; those variables stay as they are.
+        variables: name -> Keras variable.
+        arrays: name -> array of the same shape; any float dtype.
+        source: where the arrays come from, for messages.
+        optional: names that may be absent from `arrays`.
 
     Returns:
-        The names that were missing.
+        The optional names that were absent: these variables keep what they hold.
 
     Raises:
-        UserError: names are missing or unexpected, or shapes differ; all kinds are
-            told at once and nothing is assigned.
+        UserError: names are missing or unexpected, or shapes or dtypes do not fit;
+            all of it is told at once.
     """
-    lacking = [name for name in variables if name not in arrays]
-    missing = [name for name in lacking if name not in set(may_lack)]
+    absent = [name for name in variables if name not in arrays]
+    missing = [name for name in absent if name not in optional]
     unexpected = [name for name in arrays if name not in variables]
-    wrong = [
-        f"{name} {tuple(arrays[name].shape)} instead of {tuple(variables[name].shape)}"
-        for name in variables
-        if name in arrays and tuple(arrays[name].shape) != tuple(variables[name].shape)
-    ]
+    misfits = []
+    for name in variables.keys() & arrays.keys():
+        expected, found = tuple(variables[name].shape), np.shape(arrays[name])
+        if expected != found:
+            misfits.append(f"{name} {list(found)} instead of {list(expected)}")
+        elif not _is_real(arrays[name].dtype):
+            misfits.append(f"{name} of dtype {arrays[name].dtype}")
     problems = [
-        f"{len(names)} {kind}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", wrong),
+        told
+        for told in (
+            listing("missing", missing),
+            listing("unexpected", unexpected),
+            listing("misfitting", sorted(misfits)),
         )
-        if names
+        if told
     ]
     if problems:
-        raise UserError(f"the weights of {source} do not fit: {'; '.join(problems)}")
-    for name, array in arrays.items():
-        variables[name].assign(np.asarray(array, np.float32))
-    return lacking
+        raise UserError(f"{source} does not fit the model: {'; '.join(problems)}")
+    for name in variables:
+        if name in arrays:
+            variables[name].assign(np.asarray(arrays[name], dtype=np.float32))
+    return absent
+
+
+def listing(what: str, names: Collection[str]) -> str:
+    """Returns `"3 missing (a, b, c)"`, cut short, or `""` without names."""
+    if not names:
+        return ""
+    shown = ", ".join(list(names)[:SHOWN])
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} {what} ({shown}{more})"
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    # ml_dtypes' bfloat16 and float8 have kind "V".
+    return dtype.kind in "fiu" or (dtype.kind == "V" and dtype.names is None)
