@@ -48,6 +48,11 @@ def find(path: files.PathLike) -> str:
     )
 
 
+def names(path: files.PathLike) -> list[str]:
+    """Returns the names in a checkpoint, whose files are checked for size."""
+    return list(tensor_bundle.check(find(path)))
+
+
 def read(
     path: files.PathLike, wanted: Callable[[str], bool] | None = None
 ) -> dict[str, np.ndarray]:
@@ -67,12 +72,12 @@ def read(
 
     prefix = find(path)
     entries = tensor_bundle.check(prefix)
-    names = [name for name in entries if wanted is None or wanted(name)]
+    chosen = [name for name in entries if wanted is None or wanted(name)]
     arrays = {}
     name = ""
     try:
         reader = tf.train.load_checkpoint(prefix)
-        for name in names:
+        for name in chosen:
             arrays[name] = np.asarray(reader.get_tensor(name))
     except (IndexError, ValueError, MemoryError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -11,29 +11,47 @@ import pathlib
 import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from tfdl.checkpoints import mapping, safetensors, tf1, torch_archive
+from tfdl.checkpoints import mapping, safetensors, tf1
 from tfdl.engine import errors, files, model_dir
 from tfdl.engine.errors import UserError
-from tfdl.models.bert import huggingface
+from tfdl.models.bert import huggingface, sources
 from tfdl.models.bert.config import BertConfig
 from tfdl.models.bert.heads import HEADS
 from tfdl.models.bert.model import build_model
 from tfdl.models.bert.names import variable_names
 from tfdl.text.vocab import infer_casing, load_vocab
 
-MAX_ARCHIVE_BYTES = 16 << 30
-# What training leaves in a checkpoint besides the weights.
-_NOT_WEIGHTS = re.compile(
-    r"(^|/)(adam_[mv]|lamb_[mv]|Adam(_1)?|global_step|_CHECKPOINTABLE_OBJECT_GRAPH"
-    r"|save_counter(/.*)?|good_steps|loss_scale)$"
+OPTIONS = (
+    "hidden_act",
+    "do_lower_case",
+    "head",
+    "labels",
+    "max_seq_length",
+    "vocab",
+    "config",
 )
+FORMATS = ("safetensors", "tf1")
+# More rows than tokens than this is no padding to a round number any more.
+MAX_PADDING_ROWS = 128
+
+# What a configuration's "gelu" means depends on whose configuration it is.
+_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python": "gelu_erf",
+    "silu": "swish",
+}
+_HEAD_WEIGHTS = re.compile(
+    r"(cls/(predictions|seq_relationship|squad)/.*|output_(weights|bias))"
+)
+_POOLER = ("bert/pooler/dense/kernel", "bert/pooler/dense/bias")
 
 
 def convert(
@@ -45,25 +63,31 @@ def convert(
     head: str | None = None,
     labels: Sequence[str] = (),
     max_seq_length: int | None = None,
+    vocab: files.PathLike | None = None,
+    config: files.PathLike | None = None,
     **unknown: Any,
 ) -> dict[str, Any]:
     """Converts a checkpoint into a model directory.
 
     Args:
-        source: a folder, a .zip of one, or a file in one.
+        source: a folder, a .zip of one, a file of weights, or a TF1 prefix.
         output_dir: the model directory to write.
         hidden_act: overrides the activation. "gelu" is read as the tanh form from
             TF1 checkpoints and as the erf form from transformers'.
-        do_lower_case: overrides the casing, which is otherwise taken from
-            tokenizer_config.json or the folder's name.
+        do_lower_case: overrides the casing, which is otherwise taken from the
+            tokenizer's files or the folder's name.
         head: overrides the head that the weights show; a head whose weights are
-            not there starts at random.
+            not there starts at random, one that is not asked for is dropped.
         labels: names of a classifier's labels.
         max_seq_length: the length inputs are cut to; by default 512, or the
             position table's.
+        vocab: the vocabulary file, where it is not beside the weights (fine-tuning
+            in google-research/bert leaves it and the configuration elsewhere).
+        config: the configuration file, likewise.
 
     Returns:
-        `format`, `head`, `parameters`, `random` (names that start at random),
+        `format`, `head`, `parameters`, `hidden_act`, `do_lower_case`, `random`
+        (names that start at random), `dropped` (heads' weights not asked for),
         `skipped` (optimizer slots and the like).
 
     Raises:
@@ -71,49 +95,38 @@ def convert(
             together. Nothing is written then.
     """
     if unknown:
-        raise errors.unknown(
-            "option of bert's convert",
-            next(iter(unknown)),
-            ("hidden_act", "do_lower_case", "head", "labels", "max_seq_length"),
-        )
-    source = pathlib.Path(source)
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder")
+        raise errors.unknown("option of bert's convert", next(iter(unknown)), OPTIONS)
+    if head is not None and head not in HEADS:
+        raise errors.unknown("BERT head", head, HEADS)
+    _check_apart(source, output_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = source
-        if source.is_file() and zipfile.is_zipfile(source) and source.suffix == ".zip":
-            folder = _unzip(source, pathlib.Path(scratch))
-        arrays, original, kind, skipped = _read(folder)
-        base = folder if folder.is_dir() else folder.parent
-        head = head or original.get("head") or _head_of(arrays)
-        if head not in HEADS:
-            raise errors.unknown("BERT head", head, HEADS)
-        vocab_path = _find_vocab(base, pathlib.Path(scratch))
-        encoder = _encoder_config(arrays, original, kind, hidden_act)
-        vocab = load_vocab(vocab_path)
-        _check_vocab(vocab, encoder, vocab_path)
-        config = {
+        read = sources.read(source, pathlib.Path(scratch), vocab, config)
+        head = head or read.head or _head_of(read.arrays)
+        encoder = _encoder_config(read, hidden_act)
+        _check_vocab(len(load_vocab(read.vocab)), encoder, read.vocab)
+        settings = {
             "model": "bert",
             "head": head,
             "encoder": encoder.to_dict(),
-            "head_config": _head_config(arrays, head, labels, original),
+            "head_config": _head_config(read, head, labels),
             "tokenizer": {
-                "do_lower_case": _casing(do_lower_case, original, base, source),
+                "do_lower_case": _casing(do_lower_case, read),
                 "vocab": "vocab.txt",
             },
-            "max_seq_length": max_seq_length
-            or min(512, encoder.max_position_embeddings),
+            "max_seq_length": _length(max_seq_length, encoder),
         }
-        model = build_model(config)
-        fresh, unused = _assign(model, arrays, head, str(source))
-        text = "\n".join(vocab) + "\n"
-        model_dir.save(output_dir, config, model, {"vocab.txt": text})
+        model = build_model(settings)
+        random, dropped = _assign(model, read)
+        model_dir.save(output_dir, settings, model, {"vocab.txt": read.vocab})
     return {
-        "format": kind,
+        "format": read.kind,
         "head": head,
         "parameters": int(sum(np.prod(v.shape) for v in model.weights)),
-        "random": fresh,
-        "skipped": sorted([*skipped, *unused]),
+        "hidden_act": encoder.hidden_act,
+        "do_lower_case": settings["tokenizer"]["do_lower_case"],
+        "random": random,
+        "dropped": dropped,
+        "skipped": sorted(read.skipped),
     }
 
 
@@ -127,298 +140,245 @@ def to_original(
         output_dir: the folder to write.
         format: `"safetensors"` (transformers' layout) or `"tf1"` (google-research/
             bert's: bert_config.json, vocab.txt, bert_model.ckpt).
+
+    Returns:
+        `format`, `head` and `tensors`, how many were written.
+
+    Raises:
+        UserError: no model directory, a head that has no original format, or the
+            folder cannot be written to.
     """
     import tfdl
 
+    if format not in FORMATS:
+        raise errors.unknown("format", format, FORMATS)
+    _check_apart(source, output_dir)
     config = model_dir.read_config(source)
-    named = variable_names(tfdl.load(source))
-    arrays = {name: variable.numpy() for name, variable in named.items()}
+    if config["model"] != "bert":
+        raise UserError(f"{source} is a {config['model']!r} model, not BERT")
     if config["head"] == "ner_features":
         raise UserError("the feature-based tagger has no original format")
-    if format not in ("safetensors", "tf1"):
-        raise errors.unknown("format", format, ("safetensors", "tf1"))
+    named = variable_names(tfdl.load(source))
+    arrays = {name: variable.numpy() for name, variable in named.items()}
+    write = _write_tf1 if format == "tf1" else _write_safetensors
     with files.atomic_directory(output_dir) as scratch:
         shutil.copyfile(model_dir.asset(source, "vocab.txt"), scratch / "vocab.txt")
-        if format == "tf1":
-            tf1.write(scratch / "bert_model.ckpt", arrays)
-            text = json.dumps(_google_config(config["encoder"]), indent=2)
-            (scratch / "bert_config.json").write_text(text + "\n")
-            name = 'model_checkpoint_path: "bert_model.ckpt"\n'
-            (scratch / "checkpoint").write_text(name)
-        else:
-            safetensors.write(
-                scratch / "model.safetensors",
-                huggingface.from_google(arrays, config["head"]),
-                {"format": "pt"},
-            )
-            text = json.dumps(huggingface.config(config), indent=2)
-            (scratch / "config.json").write_text(text + "\n")
-            lower = {"do_lower_case": config["tokenizer"]["do_lower_case"]}
-            (scratch / "tokenizer_config.json").write_text(json.dumps(lower) + "\n")
+        write(scratch, arrays, config)
     return {"format": format, "head": config["head"], "tensors": len(arrays)}
 
 
-# --- reading -------------------------------------------------------------------
+def _write_tf1(folder: pathlib.Path, arrays, config) -> None:
+    tf1.write(folder / "bert_model.ckpt", arrays)
+    encoder = dict(config["encoder"])
+    # The original's 1e-12 is in its code. Its "gelu" is the tanh form; activations
+    # that it does not have keep our names, which it refuses.
+    if encoder["layer_norm_eps"] == 1e-12:
+        del encoder["layer_norm_eps"]
+    if encoder["hidden_act"] == "gelu_tanh":
+        encoder["hidden_act"] = "gelu"
+    _write_json(folder / "bert_config.json", encoder)
+    files.atomic_write(
+        folder / "checkpoint",
+        'model_checkpoint_path: "bert_model.ckpt"\n'
+        'all_model_checkpoint_paths: "bert_model.ckpt"\n',
+    )
 
 
-def _read(path: pathlib.Path):
-    """Returns (arrays by TF1 name, configuration, format, skipped names)."""
-    folder = path if path.is_dir() else path.parent
-    weights = _weights_file(path)
-    if weights is None:
-        return _read_tf1(path, folder)
-    if weights.name.endswith((".safetensors", ".json")):
-        tensors, kind = safetensors.read(weights), "safetensors"
-    else:
-        tensors, kind = torch_archive.read(weights), "torch"
-        if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
-            tensors = tensors["state_dict"]
-    if not isinstance(tensors, dict) or not all(
-        isinstance(value, np.ndarray) for value in tensors.values()
-    ):
-        raise UserError(f"{weights} holds no plain dictionary of weights")
-    original = _json(folder / "config.json")
-    tokenizer = folder / "tokenizer_config.json"
-    if tokenizer.is_file():
-        original["do_lower_case"] = _json(tokenizer).get("do_lower_case")
-    head = huggingface.head(original, tensors)
-    arrays, skipped = huggingface.to_google(tensors, str(weights))
-    return arrays, {**original, "head": head}, kind, skipped
+def _write_safetensors(folder: pathlib.Path, arrays, config) -> None:
+    tensors = huggingface.from_google(arrays, config["head"])
+    safetensors.write(folder / "model.safetensors", tensors, {"format": "pt"})
+    _write_json(folder / "config.json", huggingface.config(config))
+    _write_json(folder / "tokenizer_config.json", huggingface.tokenizer(config))
 
 
-def _weights_file(path: pathlib.Path) -> pathlib.Path | None:
-    if path.is_file() and path.suffix in (".safetensors", ".bin", ".pt", ".pth"):
-        return path
-    if path.is_dir():
-        for name in (
-            "model.safetensors",
-            "model.safetensors.index.json",
-            "pytorch_model.bin",
-        ):
-            if (path / name).is_file():
-                return path / name
-        rest = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
-        if len(rest) == 1:
-            return rest[0]
-    return None
+def _write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    files.atomic_write(path, text + "\n")
 
 
-def _read_tf1(path: pathlib.Path, folder: pathlib.Path):
-    try:
-        tensors = tf1.read(path)
-    except UserError as error:
-        if "no .index" not in str(error):
-            raise
-        raise UserError(
-            f"{path} holds no BERT checkpoint: neither *.ckpt.index (TF1) nor "
-            "model.safetensors nor pytorch_model.bin"
-        ) from None
-    arrays = {k: v for k, v in tensors.items() if not _NOT_WEIGHTS.search(k)}
-    skipped = [name for name in tensors if name not in arrays]
-    return arrays, _json(folder / "bert_config.json"), "tf1", skipped
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        value = json.loads(files.read_text(path, 16 << 20))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: {error.msg}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: a JSON object is needed")
-    return value
-
-
-def _unzip(path: pathlib.Path, scratch: pathlib.Path) -> pathlib.Path:
-    """Unpacks an archive; returns the folder with the checkpoint."""
-    target = scratch / "archive"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-            if sum(info.file_size for info in infos) > MAX_ARCHIVE_BYTES:
-                raise UserError(f"{path} unpacks to over {MAX_ARCHIVE_BYTES:,} bytes")
-            for info in infos:
-                parts = pathlib.PurePosixPath(info.filename.replace("\\", "/")).parts
-                if ".." in parts or parts[:1] == ("/",) or ":" in info.filename:
-                    raise UserError(
-                        f"{path}: member {info.filename!r} leaves the folder"
-                    )
-                if info.file_size > 2000 * max(info.compress_size, 1):
-                    raise UserError(f"{path}: member {info.filename!r} is a zip bomb")
-            archive.extractall(target)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    for config in sorted(target.rglob("*config.json")):
-        if config.name in ("bert_config.json", "config.json"):
-            return config.parent
-    raise UserError(f"{path} holds no bert_config.json or config.json")
-
-
-def _find_vocab(folder: pathlib.Path, scratch: pathlib.Path) -> pathlib.Path:
-    """Returns vocab.txt, or one made from tokenizer.json."""
-    path = folder / "vocab.txt"
-    tokenizer = folder / "tokenizer.json"
-    if path.is_file() or not tokenizer.is_file():
-        return path
-    try:
-        ids = _json(tokenizer)["model"]["vocab"]
-        tokens = sorted(ids, key=ids.__getitem__)
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{tokenizer} holds no WordPiece vocabulary") from None
-    if [ids[token] for token in tokens] != list(range(len(tokens))):
-        raise UserError(f"{tokenizer}: the ids of its vocabulary leave gaps")
-    made = scratch / "vocab.txt"
-    made.write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    return made
+def _check_apart(source: files.PathLike, output: files.PathLike) -> None:
+    # The output folder is replaced as a whole.
+    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
+    if source == output or output in source.parents:
+        raise UserError(f"the output {output} would replace the source {source}")
 
 
 # --- what the tensors say ------------------------------------------------------
 
 
-def _encoder_config(arrays, original, kind, hidden_act) -> BertConfig:
+def _encoder_config(read: sources.Source, hidden_act: str | None) -> BertConfig:
     """Takes sizes from tensors, the rest from the configuration; checks both."""
-    try:
-        word = arrays["bert/embeddings/word_embeddings"]
-        position = arrays["bert/embeddings/position_embeddings"]
-        segment = arrays["bert/embeddings/token_type_embeddings"]
-        inner = arrays["bert/encoder/layer_0/intermediate/dense/kernel"]
-    except KeyError as error:
-        raise UserError(f"no BERT checkpoint: it lacks {error}") from None
-    layers = {
-        int(match.group(1))
-        for name in arrays
-        if (match := re.match(r"bert/encoder/layer_(\d+)/", name))
-    }
-    sizes = {
-        "vocab_size": word.shape[0],
-        "hidden_size": word.shape[1],
-        "num_hidden_layers": max(layers) + 1,
-        "intermediate_size": inner.shape[1],
-        "max_position_embeddings": position.shape[0],
-        "type_vocab_size": segment.shape[0],
-    }
+    arrays, original = read.arrays, read.config
+    sizes = _sizes(arrays, read.where)
     for field, size in sizes.items():
         if original.get(field, size) != size:
             raise UserError(
-                f"the configuration says {field} {original[field]}, the weights {size}"
+                f"{read.where}: the configuration says {field} {original[field]!r}, "
+                f"the weights {size}"
             )
     if "num_attention_heads" not in original:
-        raise UserError("the configuration lacks num_attention_heads")
-    act = hidden_act or str(original.get("hidden_act", "gelu"))
-    tanh = "gelu_tanh" if kind == "tf1" else "gelu_erf"
-    named = {
-        "gelu": tanh,
-        "gelu_new": "gelu_tanh",
-        "gelu_pytorch_tanh": "gelu_tanh",
-        "gelu_python": "gelu_erf",
-        "silu": "swish",
+        raise UserError(f"{read.where}: the configuration lacks num_attention_heads")
+    rest = {"num_attention_heads": original["num_attention_heads"]}
+    for field, limit in (
+        ("hidden_dropout_prob", 1.0),
+        ("attention_probs_dropout_prob", 1.0),
+        ("initializer_range", 10.0),
+        ("layer_norm_eps", 1.0),
+    ):
+        if field in original:
+            value = original[field]
+            if not isinstance(value, int | float) or not 0 <= value < limit:
+                raise UserError(f"{read.where}: {field} is {value!r}")
+            rest[field] = value
+    act = hidden_act or original.get("hidden_act", "gelu")
+    gelu = {"gelu": "gelu_tanh" if read.kind == "tf1" else "gelu_erf"}
+    act = {**_ACTIVATIONS, **gelu}.get(str(act), act)
+    config = BertConfig.from_dict({**rest, **sizes, "hidden_act": act})
+    # Sizes from a few tensors must not ask for a model far larger than the file.
+    given = sum(array.size for array in arrays.values())
+    if config.num_parameters() > 2 * given:
+        raise UserError(
+            f"{read.where} has {given:,} weights, its sizes ask for "
+            f"{config.num_parameters():,}: most of the model is missing"
+        )
+    return config
+
+
+def _sizes(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, int]:
+    """Returns the sizes that the weights have."""
+
+    def shape(name: str) -> tuple[int, int]:
+        if name not in arrays:
+            raise UserError(f"{where} is no BERT checkpoint: it lacks {name!r}")
+        if arrays[name].ndim != 2:
+            raise UserError(f"{where}: {name!r} has shape {list(arrays[name].shape)}")
+        return arrays[name].shape
+
+    layers = {
+        int(match.group(1))
+        for name in arrays
+        if (match := re.match(r"bert/encoder/layer_(\d{1,4})/", name))
     }
-    rest = {
-        key: value
-        for key, value in original.items()
-        if key in ("hidden_dropout_prob", "attention_probs_dropout_prob")
-        or key in ("initializer_range", "layer_norm_eps", "num_attention_heads")
+    gaps = sorted(set(range(max(layers, default=0) + 1)) - layers)
+    if gaps:
+        raise UserError(f"{where} lacks encoder layer {gaps[0]}")
+    vocabulary, hidden = shape("bert/embeddings/word_embeddings")
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "num_hidden_layers": len(layers),
+        "intermediate_size": shape("bert/encoder/layer_0/intermediate/dense/kernel")[1],
+        "max_position_embeddings": shape("bert/embeddings/position_embeddings")[0],
+        "type_vocab_size": shape("bert/embeddings/token_type_embeddings")[0],
     }
-    return BertConfig.from_dict({**rest, **sizes, "hidden_act": named.get(act, act)})
 
 
 def _head_of(arrays: Mapping[str, np.ndarray]) -> str:
     if "cls/squad/output_weights" in arrays:
         return "squad"
     if "output_weights" in arrays:
-        if "output_bias" not in arrays:
-            return "swag"
         return "regression" if len(arrays["output_weights"]) == 1 else "classification"
     if any(name.startswith("cls/") for name in arrays):
         return "pretraining"
     return "encoder"
 
 
-def _head_config(arrays, head, labels, original) -> dict[str, Any]:
+def _head_config(
+    read: sources.Source, head: str, labels: Sequence[str]
+) -> dict[str, Any]:
     if head in ("encoder", "pretraining", "squad", "swag", "regression"):
+        if labels:
+            raise UserError(f"labels are given, but the head {head!r} has none")
         return {}
-    weights = arrays.get("output_weights")
+    weights = read.arrays.get("output_weights")
+    given = read.config.get("id2label")
+    if not labels and isinstance(given, dict):
+        if set(given) != {str(i) for i in range(len(given))}:
+            raise UserError(f"{read.where}: the ids in id2label leave gaps")
+        labels = [str(given[str(i)]) for i in range(len(given))]
     count = len(labels) if weights is None else len(weights)
-    given = original.get("id2label")
-    if not labels and isinstance(given, dict) and len(given) == count:
-        try:
-            labels = [str(given[str(i)]) for i in range(count)]
-        except KeyError:
-            labels = ()
     if not labels:
         labels = [str(i) for i in range(count)]
-    if len(labels) != count or not count:
-        raise UserError(f"{len(labels)} labels are named, the weights have {count}")
+    if not count:
+        raise UserError(f"a head for {head} that is not in the source needs labels")
+    if len(labels) != count:
+        raise UserError(
+            f"{read.where}: {len(labels)} labels are named, the weights have {count}"
+        )
+    if len(set(labels)) != count:
+        raise UserError(f"{read.where}: two labels have the same name")
     return {"labels": list(labels)}
 
 
-def _check_vocab(vocab, encoder: BertConfig, path) -> None:
-    if len(vocab) > encoder.vocab_size:
+def _length(given: int | None, encoder: BertConfig) -> int:
+    longest = encoder.max_position_embeddings
+    if given is None:
+        return min(512, longest)
+    if not isinstance(given, int) or not 3 <= given <= longest:
+        raise UserError(f"max_seq_length {given!r} is not between 3 and {longest}")
+    return given
+
+
+def _check_vocab(tokens: int, encoder: BertConfig, path: pathlib.Path) -> None:
+    rows = encoder.vocab_size
+    if tokens > rows or rows - tokens >= MAX_PADDING_ROWS:
         raise UserError(
-            f"{path} has {len(vocab)} tokens, the word embedding only "
-            f"{encoder.vocab_size} rows: they do not belong together"
+            f"{path} has {tokens:,} tokens, the word embedding {rows:,} rows: they do "
+            "not belong together"
         )
-    if encoder.vocab_size - len(vocab) >= 128:
-        raise UserError(
-            f"{path} has {len(vocab)} tokens, the word embedding "
-            f"{encoder.vocab_size} rows: they do not belong together"
-        )
-    if len(vocab) < encoder.vocab_size:
+    if tokens < rows:
         logging.warning(
-            "the word embedding has %d rows more than the vocabulary has tokens "
-            "(padding of the table)",
-            encoder.vocab_size - len(vocab),
+            "the word embedding has %d rows more than the vocabulary has tokens; "
+            "they are kept as padding of the table",
+            rows - tokens,
         )
 
 
-def _casing(given, original, folder: pathlib.Path, source: pathlib.Path) -> bool:
+def _casing(given: bool | None, read: sources.Source) -> bool:
     """Decides the casing; a name that says otherwise is worth a warning."""
-    stated = original.get("do_lower_case")
-    named = infer_casing(source.resolve().name)
-    if named is None:
-        named = infer_casing(folder.resolve().name)
-    for choice in (given, stated, named):
-        if isinstance(choice, bool):
-            if named is not None and choice != named:
-                logging.warning(
-                    "do_lower_case=%s, but the name %r says %s",
-                    choice,
-                    source.name,
-                    named,
-                )
-            return choice
-    logging.warning(
-        "nothing says whether %s is cased; do_lower_case=True is assumed "
-        "(--do_lower_case=false otherwise)",
-        source,
-    )
-    return True
+    if not isinstance(given, bool | None):
+        raise UserError(f"do_lower_case is {given!r}, not true or false")
+    named = [case for name in read.names if (case := infer_casing(name)) is not None]
+    stated = [("the tokenizer's files say", read.do_lower_case)]
+    stated += [(f"the name {'/'.join(read.names)!r} says", case) for case in named[:1]]
+    stated = [(who, case) for who, case in stated if case is not None]
+    choice = given if given is not None else next((c for _, c in stated), None)
+    for who, case in stated:
+        if choice != case:
+            logging.warning("do_lower_case=%s is used, but %s %s", choice, who, case)
+    if choice is None:
+        logging.warning(
+            "nothing says whether %s is cased; do_lower_case=true is assumed (set the "
+            "option do_lower_case otherwise)",
+            read.where,
+        )
+        return True
+    return choice
 
 
-def _assign(model, arrays, head: str, source: str) -> tuple[list[str], list[str]]:
+def _assign(model, read: sources.Source) -> tuple[list[str], list[str]]:
     """Puts the weights in place; returns (names at random, heads left out)."""
     variables = variable_names(model)
     heads = [name for name in variables if not name.startswith("bert/")]
-    unused = [
+    dropped = [
         name
-        for name in arrays
-        if name not in variables and not name.startswith("bert/")
+        for name in read.arrays
+        if name not in variables and _HEAD_WEIGHTS.fullmatch(name)
     ]
-    # A model with a language-model head alone was pretrained without next sentence;
-    # transformers then leaves out the pooler as well.
-    optional = [*heads, "bert/pooler/dense/kernel", "bert/pooler/dense/bias"]
-    given = {name: array for name, array in arrays.items() if name not in unused}
-    if head == "swag" and "output_weights" in given and "output_bias" not in given:
-        given["output_bias"] = np.zeros(1, np.float32)
-    fresh = mapping.assign(variables, given, source, may_lack=optional)
-    return fresh, unused
-
-
-def _google_config(encoder: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(encoder)
-    eps = result.pop("layer_norm_eps")
-    if eps != 1e-12:
-        result["layer_norm_eps"] = eps
-    act = result["hidden_act"]
-    if act == "gelu_tanh":
-        result["hidden_act"] = "gelu"
-    return result
+    given = {name: read.arrays[name] for name in read.arrays if name not in dropped}
+    # Models that do not use the pooler (language-model head alone, spans, tokens)
+    # come without it from transformers. A head is there whole or not at all.
+    optional = list(_POOLER) if not any(name in given for name in _POOLER) else []
+    for scope in ("cls/predictions/", "cls/seq_relationship/", "cls/squad/", ""):
+        names = [name for name in heads if name.startswith(scope)]
+        heads = [name for name in heads if name not in names]
+        if not any(name in given for name in names):
+            optional += names
+    random = mapping.assign(variables, given, read.where, optional)
+    if random:
+        logging.warning(
+            "%s holds no weights for %s: they start at random",
+            read.where,
+            ", ".join(random),
+        )
+    return random, sorted(dropped)

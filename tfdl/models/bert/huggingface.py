@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfdl.checkpoints import mapping
 from tfdl.engine.errors import UserError
 
 # Their module <-> the original's scope; `{i}` is the layer.
@@ -38,8 +39,12 @@ _HEADS = {
     "qa_outputs.weight": "cls/squad/output_weights",
     "qa_outputs.bias": "cls/squad/output_bias",
 }
-_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
-_IGNORED = re.compile(r"(^|\.)embeddings\.position_ids$")
+# Copies that some files hold.
+_TIED = {
+    "cls.predictions.decoder.weight": "bert/embeddings/word_embeddings",
+    "cls.predictions.decoder.bias": "cls/predictions/output_bias",
+}
+_IGNORED = re.compile(r"(^|\.)embeddings\.(position_ids|token_type_ids)$")
 
 _ARCHITECTURES = {
     "pretraining": "BertForPreTraining",
@@ -81,27 +86,23 @@ def to_google(
         elif full in _TIED:
             tied[full] = value
             skipped.append(name)
-        elif target := _TABLES.get(full) or _HEADS.get(full):
-            arrays[target] = value
-        elif target := _module(full):
-            arrays[target] = value.T if target.endswith("/kernel") else value
         else:
-            unknown.append(name)
+            target = _TABLES.get(full) or _HEADS.get(full) or _module(full)
+            if target is None or target in arrays:
+                unknown.append(name)
+            else:
+                kernel = target.endswith("/kernel")
+                arrays[target] = value.T if kernel else value
     if unknown:
-        more = " ..." if len(unknown) > 5 else ""
         raise UserError(
-            f"{source} has {len(unknown)} weights that no BERT of ours has: "
-            f"{', '.join(unknown[:5])}{more}"
+            f"{source} does not fit BERT: {mapping.listing('unexpected', unknown)}"
         )
-    for name, target in zip(
-        _TIED,
-        ("bert/embeddings/word_embeddings", "cls/predictions/output_bias"),
-        strict=True,
-    ):
-        if name in tied and not np.array_equal(tied[name], arrays.get(target, ())):
-            if target == "cls/predictions/output_bias" and target not in arrays:
-                arrays[target] = tied[name]
-                continue
+    for name, target in _TIED.items():
+        if name not in tied:
+            continue
+        if target.endswith("output_bias"):
+            arrays.setdefault(target, tied[name])
+        if not np.array_equal(tied[name], arrays.get(target, ())):
             raise UserError(
                 f"{source}: {name} differs from {target}, which it must equal"
             )
@@ -132,25 +133,33 @@ def from_google(arrays: Mapping[str, np.ndarray], head: str) -> dict[str, np.nda
     return result
 
 
-def head(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str | None:
-    """Returns the head that the architecture names, None to look at the weights."""
+def head(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Returns the head that a configuration names, None to look at the weights.
+
+    Args:
+        config: config.json.
+        arrays: the weights by the original's names.
+
+    Raises:
+        UserError: the architecture is not one of BERT's.
+    """
     names = config.get("architectures") or [""]
-    architecture = str(names[0])
-    problem = config.get("problem_type")
+    architecture = str(names[0]) if isinstance(names, list) else ""
+    if architecture and not architecture.startswith("Bert"):
+        raise UserError(f"architecture {architecture!r} is not one of BERT's")
     if architecture.endswith("ForTokenClassification"):
         return "ner"
     if architecture.endswith("ForMultipleChoice"):
         return "swag"
-    if architecture.endswith("ForSequenceClassification"):
-        if problem == "multi_label_classification":
-            return "multilabel"
-        weight = tensors.get("classifier.weight")
-        return (
-            "regression"
-            if weight is not None and len(weight) == 1
-            else "classification"
-        )
-    return None
+    if "output_weights" not in arrays:
+        return None
+    if not architecture and "bert/pooler/dense/kernel" not in arrays:
+        return "ner"
+    problem = config.get("problem_type")
+    if problem == "multi_label_classification":
+        return "multilabel"
+    one = len(arrays["output_weights"]) == 1
+    return "regression" if one or problem == "regression" else "classification"
 
 
 def config(ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +173,9 @@ def config(ours: Mapping[str, Any]) -> dict[str, Any]:
         "pad_token_id": 0,
         **encoder,
     }
-    labels = (ours.get("head_config") or {}).get("labels")
+    options = ours.get("head_config") or {}
+    count = options.get("num_labels") or 0
+    labels = options.get("labels") or [f"LABEL_{i}" for i in range(count)]
     if ours["head"] == "regression":
         labels = ["LABEL_0"]
         result["problem_type"] = "regression"
@@ -176,9 +187,25 @@ def config(ours: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def tokenizer(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns transformers' tokenizer_config.json for a configuration."""
+    return {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": ours["tokenizer"]["do_lower_case"],
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "model_max_length": ours["encoder"]["max_position_embeddings"],
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "unk_token": "[UNK]",
+    }
+
+
 def _module(name: str) -> str | None:
     module, _, leaf = name.rpartition(".")
-    match = re.fullmatch(r"bert\.encoder\.layer\.(\d+)\.(.*)", module)
+    match = re.fullmatch(r"bert\.encoder\.layer\.(\d{1,4})\.(.*)", module)
     if match and match.group(2) in _LAYER:
         scope = f"bert/encoder/layer_{int(match.group(1))}/{_LAYER[match.group(2)]}"
     elif module in _MODULES:
