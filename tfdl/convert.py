@@ -65,6 +65,7 @@ def convert(values: flags.FlagValues, overrides: command.Overrides) -> int:
     """Converts as the flags say; prints the summary."""
     command.no_overrides(overrides)
     command.require(values, "model", "source", "output")
+    command.start_tensorflow()
     from tfdl.engine import registry
 
     module = registry.load(values.model, "convert")

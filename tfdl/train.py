@@ -97,6 +97,7 @@ def train(values: flags.FlagValues, overrides: command.Overrides) -> int:
     workdir = pathlib.Path(values.workdir or f"runs/{run_config.model}-{recipe}")
     workdir = workdir.absolute()
 
+    command.start_tensorflow()
     from tfdl.engine import distribution, runs
     from tfdl.engine.trainer import Preempted
 

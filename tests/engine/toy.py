@@ -110,10 +110,10 @@ def main() -> None:
     workdir, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
     strategy_name = options.pop("strategy", "one_device")
     devices = options.pop("devices", 0)
-    strategy = distribution.create(strategy_name, devices)
     config = toy_config(**options)
-    runs.create_task = lambda config, workdir: ToyTask(config, workdir)
+    runs.create_task = ToyTask
     try:
+        strategy = distribution.create(strategy_name, devices)
         runs.freeze(workdir, config, "refuse", distribution.is_chief(strategy))
         record = runs.train(config, workdir, strategy)
     except errors.UserError as error:

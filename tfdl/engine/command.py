@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -95,6 +96,29 @@ def no_overrides(overrides: Overrides) -> None:
         raise errors.UserError(
             f"{OVERRIDE}{next(iter(overrides))}: this verb takes no recipe"
         )
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow without its start-up chatter.
+
+    The C++ side writes to the process's stderr before any log level is read; what
+    it writes is kept aside and shown only if the import fails.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def usage(name: str, doc: str, flag_values: flags.FlagValues) -> str:

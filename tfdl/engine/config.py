@@ -89,6 +89,23 @@ def load_file(path: files.PathLike) -> ConfigDict:
     return config
 
 
+def stage_config(config: ConfigDict, stage: ConfigDict) -> ConfigDict:
+    """Returns a stage's configuration with what the whole run says for all."""
+    merged = stage.copy_and_resolve_references()
+    with merged.unlocked():
+        merged.model = config.model
+        for field in ("seed", "precision", "xla", *VOLATILE):
+            merged[field] = config[field]
+    return merged
+
+
+def last_stage(config: ConfigDict) -> ConfigDict:
+    """Returns the configuration of a run's last stage; the run's own without any."""
+    if not config.get("stages"):
+        return config
+    return stage_config(config, config.stages[-1])
+
+
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> None:
     """Sets fields by dotted paths, keeping each field's type.
 

@@ -98,12 +98,7 @@ def _stages(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
         yield "", config
         return
     for stage in config.stages:
-        merged = stage.copy_and_resolve_references()
-        with merged.unlocked():
-            merged.model = config.model
-            for field in ("seed", "precision", "xla", *config_lib.VOLATILE):
-                merged[field] = config[field]
-        yield stage.name, merged
+        yield stage.name, config_lib.stage_config(config, stage)
 
 
 def _train_stage(

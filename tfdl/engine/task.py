@@ -42,6 +42,12 @@ class Task:
     def prepare(self) -> None:
         """Reads the data and whatever else the network's shape depends on."""
 
+    def prepare_evaluation(self, data: str | None) -> None:
+        """Reads what `evaluate` measures on: `data`, or the recipe's own."""
+        if data:
+            self.config.data = data
+        self.prepare()
+
     def build_model(self) -> keras.Model:
         """Returns the built network; random, or with what `config` starts from."""
         raise NotImplementedError("subclasses define build_model()")

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdl.data import topics
-from tfdl.engine import errors
+from tfdl.engine import errors, model_dir
 from tfdl.metrics import classification
 from tfdl.models.bert import examples as examples_lib
 from tfdl.models.bert import features, glue, losses, xnli
@@ -42,6 +42,29 @@ class BertClassifyTask(BertFineTuneTask):
         if config.glue_task:
             self.head_config["glue_task"] = glue.task(config.glue_task).name
         self.rows = self.make_rows(train)
+        self.eval_rows = self.make_rows(self.eval_examples)
+
+    def prepare_evaluation(self, data: str | None) -> None:
+        """Reads only what is measured on; kind and labels are the model's.
+
+        Args:
+            data: a table (.tsv, .csv, .jsonl), or what `config.data` takes; of GLUE
+                and XNLI folders the development set is used, `glue:FOLDER:SPLIT`
+                names another.
+        """
+        config = self.config
+        saved = model_dir.read_config(config.init_from)
+        self.head = config.kind = saved["head"]
+        if self.head not in KINDS:
+            raise errors.UserError(
+                f"{config.init_from} is a BERT for {saved['head']}, not a classifier; "
+                "name the --recipe that measures it"
+            )
+        self.labels = list(saved["head_config"].get("labels") or ())
+        config.glue_task = config.glue_task or saved["head_config"].get("glue_task", "")
+        self.load_encoder()
+        config.max_seq_length = saved["max_seq_length"]
+        self.eval_examples = self._read_evaluation(data or config.data)
         self.eval_rows = self.make_rows(self.eval_examples)
 
     def make_rows(self, examples: list[Example]) -> Rows:
@@ -129,6 +152,24 @@ class BertClassifyTask(BertFineTuneTask):
         raise errors.UserError(
             f"data {config.data!r} is not known; allowed are embedded:topics, "
             "glue:FOLDER, xnli:FOLDER and table:TRAIN[,DEV]"
+        )
+
+    def _read_evaluation(self, source: str) -> list[Example]:
+        config = self.config
+        kind, _, where = source.partition(":")
+        if source == "embedded:topics":
+            return _passages("validation")
+        if kind == "glue":
+            folder, _, split = where.partition(":")
+            return glue.read(folder, config.glue_task, split or "dev")
+        if kind == "xnli":
+            return xnli.read_dev(where, config.language)
+        path = source if kind != "table" else where.split(",")[-1]
+        if not path:
+            raise errors.UserError("--data is needed: what to measure on")
+        text_b = None if config.text_b == "auto" else config.text_b
+        return examples_lib.read_table(
+            path, config.text_a or None, text_b, config.label or None, config.kind
         )
 
     def _read_tables(self, where: str):

@@ -1,0 +1,138 @@
+"""BERT as a SavedModel whose signatures take raw strings."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+import tfdl
+from tfdl.engine import model_dir
+from tfdl.models.bert import export_spans
+from tfdl.models.bert.packing import Packer
+from tfdl.text.graph import GraphBertTokenizer
+from tfdl.text.vocab import load_vocab
+
+IDS = ("token_ids", "segment_ids", "padding_mask")
+
+
+class ServingModule(tf.Module):
+    """What an export keeps: the variables once, the tokenizer's tables, labels."""
+
+    def __init__(self, directory: str):
+        super().__init__()
+        config = model_dir.read_config(directory)
+        # The model itself is used through closures only: as an attribute it would
+        # put its variables into the export a second time.
+        self._model: Callable = _hidden(tfdl.load(directory))
+        self.weights = [variable.value for variable in self._model().variables]
+        vocab = load_vocab(model_dir.asset(directory, "vocab.txt"))
+        lower = config["tokenizer"]["do_lower_case"]
+        self.tokenizer = GraphBertTokenizer(vocab, lower)
+        self.packer = Packer(vocab)
+        self.tokens = tf.constant(vocab)
+        self.mask_tokenizer = None
+        if config["head"] == "pretraining":
+            self.mask_tokenizer = GraphBertTokenizer(vocab, lower, False)
+            self.mask_id = vocab.index("[MASK]")
+        self.head, self.length = config["head"], config["max_seq_length"]
+        self.labels = tf.constant(config["head_config"].get("labels") or [""])
+
+    def model(self, features, **options):
+        """Runs the network."""
+        return self._model()(features, **options)
+
+    # --- signatures ------------------------------------------------------------
+
+    def classify(self, text, text_b=None):
+        """Maps strings [B] to label, probabilities and logits."""
+        packed = self.tokenizer.pack(text, text_b, self.length)
+        logits = self.model(packed, first_token_only=True)["logits"]
+        if self.head == "regression":
+            return {"score": logits[:, 0]}
+        if self.head == "multilabel":
+            return {"probabilities": tf.sigmoid(logits), "logits": logits}
+        return {
+            "label": tf.gather(self.labels, tf.argmax(logits, -1)),
+            "probabilities": tf.nn.softmax(logits),
+            "logits": logits,
+        }
+
+    def embed(self, text):
+        """Maps strings [B] to pooled, mean and token vectors."""
+        packed = self.tokenizer.pack(text, None, self.length)
+        out = self.model(packed)
+        mask = tf.cast(packed["padding_mask"], tf.float32)[:, :, None]
+        vectors = out["sequence_output"]
+        mean = tf.reduce_sum(vectors * mask, 1) / tf.reduce_sum(mask, 1)
+        return {
+            "pooled_output": out["pooled_output"],
+            "sequence_output": vectors,
+            "mean_output": mean,
+            "padding_mask": packed["padding_mask"],
+        }
+
+    def fill_mask(self, text):
+        """Maps strings [B] to the five likeliest tokens of every [MASK].
+
+        Rows with fewer masks than the most are filled with "" and 0.
+        """
+        packed = self.mask_tokenizer.pack(text, None, self.length)
+        is_mask = tf.equal(packed["token_ids"], self.mask_id)
+        where = tf.ragged.boolean_mask(
+            tf.broadcast_to(tf.range(tf.shape(is_mask)[1])[None, :], tf.shape(is_mask)),
+            is_mask,
+        )
+        positions = where.to_tensor()
+        used = tf.sequence_mask(where.row_lengths(), tf.shape(positions)[1])
+        logits = self.model({**packed, "masked_positions": positions})["mlm_logits"]
+        best = tf.math.top_k(tf.nn.softmax(logits), 5)
+        tokens = tf.gather(self.tokens, best.indices)
+        return {
+            "tokens": tf.where(used[:, :, None], tokens, ""),
+            "probabilities": tf.where(used[:, :, None], best.values, 0.0),
+        }
+
+    def ids(self, **features):
+        """The network on token ids, as `tfdl.load` gives it."""
+        return {
+            name: value
+            for name, value in self.model(features).items()
+            if isinstance(value, tf.Tensor)
+        }
+
+
+def serving_module(directory: str):
+    """Returns (module, signatures) of a model directory.
+
+    `serving_default` takes raw strings, `ids` token ids; both any batch size and
+    length. Classifiers also have `pair`.
+    """
+    module = ServingModule(str(directory))
+    text = tf.TensorSpec([None], tf.string, name="text")
+    text_b = tf.TensorSpec([None], tf.string, name="text_b")
+
+    def trace(function, *specs):
+        return tf.function(function).get_concrete_function(*specs)
+
+    signatures = {}
+    if module.head == "squad":
+        signatures["serving_default"] = export_spans.answer_signature(module)
+    elif module.head in ("ner", "ner_features"):
+        signatures["serving_default"] = export_spans.entity_signature(module)
+    elif module.head == "swag":
+        signatures["serving_default"] = export_spans.choice_signature(module)
+    elif module.head == "encoder":
+        signatures["serving_default"] = trace(module.embed, text)
+    elif module.head == "pretraining":
+        signatures["serving_default"] = trace(module.fill_mask, text)
+        signatures["embedding"] = trace(module.embed, text)
+    else:
+        signatures["serving_default"] = trace(module.classify, text)
+        signatures["pair"] = trace(module.classify, text, text_b)
+    shape = [None, None, None] if module.head == "swag" else [None, None]
+    ids = {name: tf.TensorSpec(shape, tf.int32, name=name) for name in IDS}
+    signatures["ids"] = tf.function(module.ids).get_concrete_function(**ids)
+    return module, signatures
+
+
+def _hidden(model) -> Callable:
+    return lambda: model

@@ -1,0 +1,1 @@
+"""SavedModels and how they are served."""
