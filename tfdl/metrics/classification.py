@@ -47,7 +47,7 @@ def matthews(labels: Sequence[int], predictions: Sequence[int]) -> float:
 
 def pearson(labels: Sequence[float], predictions: Sequence[float]) -> float:
     """Pearson correlation; 0 when either side is constant."""
-    labels, predictions = _pair(labels, predictions)
+    labels, predictions = (x.astype(np.float64) for x in _pair(labels, predictions))
     if len(labels) < 2 or np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
     return float(stats.pearsonr(labels, predictions)[0])
@@ -64,18 +64,33 @@ def spearman(labels: Sequence[float], predictions: Sequence[float]) -> float:
 def confusion(
     labels: Sequence[int], predictions: Sequence[int], classes: int | None = None
 ) -> np.ndarray:
-    """Counts [true class, predicted class]."""
-    labels, predictions = _pair(labels, predictions)
-    labels, predictions = labels.astype(np.int64), predictions.astype(np.int64)
+    """Counts [true class, predicted class].
+
+    Args:
+        labels: class ids from 0 on.
+        predictions: class ids from 0 on.
+        classes: how many there are; by default up to the largest id.
+
+    Raises:
+        ValueError: an id is negative or not below `classes`.
+    """
+    labels, predictions = (x.astype(np.int64) for x in _pair(labels, predictions))
+    largest = int(max(labels.max(initial=0), predictions.max(initial=0)))
+    smallest = min(labels.min(initial=0), predictions.min(initial=0))
     if classes is None:
-        classes = int(max(labels.max(initial=0), predictions.max(initial=0))) + 1
+        classes = largest + 1
+    if smallest < 0 or largest >= classes:
+        raise ValueError(f"class ids {smallest}..{largest} for {classes} classes")
     flat = np.bincount(labels * classes + predictions, minlength=classes * classes)
     return flat.reshape(classes, classes)
 
 
 def multilabel_f1(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Micro and macro F1 of 0/1 matrices [N, C]."""
-    labels, predictions = np.asarray(labels) > 0, np.asarray(predictions) > 0
+    """Micro and macro F1 of 0/1 matrices [N, C].
+
+    A class that is neither true nor predicted anywhere has F1 0.
+    """
+    labels, predictions = (x > 0 for x in _pair(labels, predictions))
     right = np.sum(labels & predictions, axis=0).astype(np.float64)
     total = labels.sum(0) + predictions.sum(0)
     per_class = np.divide(2 * right, total, out=np.zeros_like(right), where=total > 0)
