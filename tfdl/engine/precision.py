@@ -13,6 +13,9 @@ POLICIES = {
     "float16": "mixed_float16",
 }
 
+# Where a dynamic scale stops. What overflows at a scale of 1 overflows by itself.
+MINIMUM, MAXIMUM = 1.0, 2.0**24
+
 
 def set_policy(precision: str) -> None:
     """Sets the arithmetic of layers made from now on; weights stay float32.
@@ -60,6 +63,11 @@ class LossScale:
             return cls(initial=2.0**15, dynamic=True)
         return cls()
 
+    @property
+    def active(self) -> bool:
+        """Whether gradients carry a scale at all."""
+        return self.dynamic or self._initial != 1.0
+
     def value(self) -> tf.Tensor:
         """Returns the current scale, a float32 scalar."""
         if self.dynamic:
@@ -68,9 +76,15 @@ class LossScale:
 
     def scale(self, loss: tf.Tensor) -> tf.Tensor:
         """Returns the loss times the scale."""
-        if not self.dynamic and self._initial == 1.0:
+        if not self.active:
             return loss
         return loss * tf.cast(self.value(), loss.dtype)
+
+    def at_minimum(self) -> tf.Tensor:
+        """Tells whether the scale cannot be lowered any further."""
+        if not self.dynamic:
+            return tf.constant(True)
+        return tf.convert_to_tensor(self._scale) <= MINIMUM
 
     def update(self, finite: tf.Tensor) -> None:
         """Adapts the scale after a step; called in cross-replica context."""
@@ -79,6 +93,6 @@ class LossScale:
         good = tf.where(finite, self._good + 1, 0)
         grow = good >= self._growth_interval
         scale = tf.convert_to_tensor(self._scale)
-        grown = tf.where(grow, tf.minimum(scale * 2.0, 2.0**24), scale)
-        self._scale.assign(tf.where(finite, grown, tf.maximum(scale * 0.5, 1.0)))
+        grown = tf.where(grow, tf.minimum(scale * 2.0, MAXIMUM), scale)
+        self._scale.assign(tf.where(finite, grown, tf.maximum(scale * 0.5, MINIMUM)))
         self._good.assign(tf.where(grow, 0, good))
