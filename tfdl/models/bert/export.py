@@ -110,8 +110,8 @@ def serving_module(directory: str):
     text = tf.TensorSpec([None], tf.string, name="text")
     text_b = tf.TensorSpec([None], tf.string, name="text_b")
 
-    def trace(function, *specs):
-        return tf.function(function).get_concrete_function(*specs)
+    def trace(function, **specs):
+        return tf.function(function).get_concrete_function(**specs)
 
     signatures = {}
     if module.head == "squad":
@@ -121,16 +121,16 @@ def serving_module(directory: str):
     elif module.head == "swag":
         signatures["serving_default"] = export_spans.choice_signature(module)
     elif module.head == "encoder":
-        signatures["serving_default"] = trace(module.embed, text)
+        signatures["serving_default"] = trace(module.embed, text=text)
     elif module.head == "pretraining":
-        signatures["serving_default"] = trace(module.fill_mask, text)
-        signatures["embedding"] = trace(module.embed, text)
+        signatures["serving_default"] = trace(module.fill_mask, text=text)
+        signatures["embedding"] = trace(module.embed, text=text)
     else:
-        signatures["serving_default"] = trace(module.classify, text)
-        signatures["pair"] = trace(module.classify, text, text_b)
+        signatures["serving_default"] = trace(module.classify, text=text)
+        signatures["pair"] = trace(module.classify, text=text, text_b=text_b)
     shape = [None, None, None] if module.head == "swag" else [None, None]
     ids = {name: tf.TensorSpec(shape, tf.int32, name=name) for name in IDS}
-    signatures["ids"] = tf.function(module.ids).get_concrete_function(**ids)
+    signatures["ids"] = trace(module.ids, **ids)
     return module, signatures
 
 

@@ -66,8 +66,8 @@ def answer_signature(module):
         }
 
     return tf.function(answer).get_concrete_function(
-        tf.TensorSpec([None], tf.string, name="question"),
-        tf.TensorSpec([None], tf.string, name="passage"),
+        question=tf.TensorSpec([None], tf.string, name="question"),
+        passage=tf.TensorSpec([None], tf.string, name="passage"),
     )
 
 
@@ -94,7 +94,7 @@ def entity_signature(module):
         }
 
     return tf.function(entities).get_concrete_function(
-        tf.TensorSpec([None], tf.string, name="text")
+        text=tf.TensorSpec([None], tf.string, name="text")
     )
 
 
@@ -116,9 +116,9 @@ def choice_signature(module):
         return {"choice": tf.argmax(logits, -1), "probabilities": tf.nn.softmax(logits)}
 
     return tf.function(choose).get_concrete_function(
-        tf.TensorSpec([None], tf.string, name="context"),
-        tf.TensorSpec([None], tf.string, name="start"),
-        tf.TensorSpec([None, None], tf.string, name="endings"),
+        context=tf.TensorSpec([None], tf.string, name="context"),
+        start=tf.TensorSpec([None], tf.string, name="start"),
+        endings=tf.TensorSpec([None, None], tf.string, name="endings"),
     )
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tfdl
 from tfdl.engine import errors, model_dir
 from tfdl.engine.prediction import Request, input_file
-from tfdl.models.bert import examples, features
+from tfdl.models.bert import examples, features, predict_spans
 from tfdl.models.bert.base import inputs
 from tfdl.models.bert.examples import Example
 from tfdl.models.bert.finetune import Rows, run_rows

@@ -112,3 +112,16 @@ def classification() -> ConfigDict:
     config.label = ""
     config.labels = ()
     return config
+
+
+def question_answering() -> ConfigDict:
+    """Returns the fields of a SQuAD recipe (run_squad.py)."""
+    config = finetuning("squad")
+    config.max_seq_length = 384
+    config.doc_stride = 128
+    config.max_query_length = 64
+    config.n_best_size = 20
+    config.max_answer_length = 30
+    config.version_2 = False  # recognised from the development file as well
+    config.null_score_diff_threshold = 0.0
+    return config

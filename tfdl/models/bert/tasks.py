@@ -5,6 +5,7 @@ from typing import Any
 
 from tfdl.models.bert.classify import BertClassifyTask
 from tfdl.models.bert.pretrain import BertPretrainTask
+from tfdl.models.bert.squad_task import BertSquadTask
 
 _RECIPES = {"pretraining": "pretrain", "squad": "squad", "swag": "swag", "ner": "ner"}
 
@@ -17,4 +18,5 @@ def recipe_for(config: Mapping[str, Any]) -> str:
 TASKS = {
     "pretrain": BertPretrainTask,
     "classify": BertClassifyTask,
+    "squad": BertSquadTask,
 }

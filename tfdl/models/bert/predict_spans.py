@@ -1,0 +1,238 @@
+"""Answers, entities and choices on a user's own texts."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdl.engine import errors
+from tfdl.engine.prediction import input_file
+from tfdl.metrics import squad as squad_metrics
+from tfdl.models.bert import examples, features, squad, squad_answers
+from tfdl.models.bert.base import inputs
+from tfdl.models.bert.finetune import Rows
+from tfdl.models.bert.squad_task import answer
+
+if TYPE_CHECKING:
+    from tfdl.models.bert.predict import Predictor
+
+
+def answers(predictor: "Predictor") -> Iterator[dict[str, Any]]:
+    """Yields answers to a SQuAD file, or to question-passage rows.
+
+    For a SQuAD file with an output, the original's predictions.json,
+    nbest_predictions.json and null_odds.json are written beside it.
+    """
+    request, head = predictor.request, predictor.config["head_config"]
+    path = input_file(request.input)
+    questions = _questions(path)
+    version_2 = bool(head.get("version_2", True))
+    threshold = float(
+        request.options.get(
+            "null_score_diff_threshold", head.get("null_score_diff_threshold") or 0.0
+        )
+    )
+    settings = squad_answers.Settings(
+        request.number("n_best_size", 20),
+        request.number("max_answer_length", 30),
+        version_2,
+        threshold,
+    )
+    made = [
+        squad.SquadExample(key, question, squad.split_words(passage)[0])
+        for key, question, passage in questions
+    ]
+    windows = list(
+        squad.convert_examples_to_features(
+            made,
+            predictor.tokenizer,
+            predictor.length,
+            request.number("doc_stride", head.get("doc_stride", 128)),
+            min(
+                request.number("max_query_length", head.get("max_query_length", 64)),
+                predictor.length - 4,
+            ),
+        )
+    )
+    found = answer(
+        tf.distribute.get_strategy(),
+        predictor.model,
+        made,
+        windows,
+        predictor.tokenizer,
+        settings,
+        predictor.batch_size,
+    )
+    if request.output and path.suffix == ".json":
+        squad_answers.write_answers(pathlib.Path(request.output).parent, found)
+    for key, question, _ in questions:
+        best = found.nbest[key][0]
+        record = {
+            "id": key,
+            "question": question,
+            "answer": found.predictions[key],
+            "score": round(best["start_logit"] + best["end_logit"], 6),
+            "probability": round(best["probability"], 6),
+        }
+        if found.null_odds is not None:
+            record["null_score_diff"] = round(found.null_odds[key], 6)
+        record["nbest"] = [
+            {"text": entry["text"], "probability": round(entry["probability"], 6)}
+            for entry in found.nbest[key][:5]
+        ]
+        yield record
+
+
+def entities(predictor: "Predictor") -> Iterator[dict[str, Any]]:
+    """Yields the labelled spans of every text; words end at white space.
+
+    Texts over the model's length are read in windows that share a quarter of their
+    words; each word is labelled where it has most context.
+    """
+    labels = predictor.config["head_config"]["labels"]
+    rows = examples.read_table(
+        input_file(predictor.request.input),
+        predictor.request.options.get("text_a"),
+        "",
+        need_label=False,
+    )
+    windows, owners = [], []
+    for i, row in enumerate(rows):
+        for window in _word_windows(row.text_a.split(), predictor):
+            windows.append(window["features"])
+            owners.append((i, window))
+    if not windows:
+        raise errors.UserError(f"{predictor.request.input}: no words")
+
+    def run(batch):
+        return {"logits": predictor.model(inputs(batch))["logits"]}
+
+    best: list[dict[int, tuple[int, int]]] = [{} for _ in rows]
+    for (i, window), result in zip(
+        owners, predictor.run(Rows(windows), run), strict=True
+    ):
+        guess = result["logits"].argmax(-1)
+        numbers = window["words"]
+        for k, (word, position) in enumerate(
+            zip(numbers, window["first"], strict=True)
+        ):
+            context = min(k, len(numbers) - 1 - k)
+            if word not in best[i] or best[i][word][0] < context:
+                best[i][word] = (context, int(guess[position]))
+    for row, found in zip(rows, best, strict=True):
+        words = row.text_a.split()
+        names = [labels[found[n][1]] for n in range(len(words))]
+        yield {
+            "text": row.text_a,
+            "words": words,
+            "labels": names,
+            "entities": _spans(words, names),
+        }
+
+
+def choices(predictor: "Predictor") -> Iterator[dict[str, Any]]:
+    """Yields the likeliest ending for rows of context, start and endings (JSON)."""
+    path = input_file(predictor.request.input)
+    rows, made = [], []
+    for number, line in examples.read_lines(path):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+            endings = [str(ending) for ending in row["endings"]]
+            context, start = str(row["context"]), str(row.get("start", ""))
+        except (ValueError, KeyError, TypeError):
+            raise errors.UserError(
+                f'{where}: a JSON object with "context", "start" and "endings" is needed'
+            ) from None
+        if not endings:
+            raise errors.UserError(f"{where}: no endings")
+        rows.append((row, len(endings)))
+        made += [
+            features.convert(
+                context, f"{start} {end}".strip(), predictor.tokenizer, predictor.length
+            )
+            for end in endings
+        ]
+    if not rows:
+        raise errors.UserError(f"{path} has no rows")
+
+    def run(batch):
+        grouped = {name: value[:, None] for name, value in inputs(batch).items()}
+        return {"logits": predictor.model(grouped)["logits"][:, 0]}
+
+    scores = iter(predictor.run(Rows(made), run))
+    for row, count in rows:
+        logits = np.array([next(scores)["logits"] for _ in range(count)], np.float64)
+        chances = np.exp(logits - logits.max())
+        chances /= chances.sum()
+        numbers = [round(float(p), 6) for p in chances]
+        yield {**row, "choice": int(chances.argmax()), "probabilities": numbers}
+
+
+def _questions(path: pathlib.Path) -> list[tuple[str, str, str]]:
+    """Returns (id, question, passage) of a SQuAD file or of rows."""
+    if path.suffix == ".json":
+        read = squad_metrics.read_questions(path, need_answers=False)
+        return [(question.id, question.text, question.context) for question in read]
+    if path.suffix == ".txt":
+        found = []
+        for number, line in examples.read_lines(path):
+            if not line.strip():
+                continue
+            question, tab, passage = line.partition("\t")
+            if not tab:
+                raise errors.UserError(
+                    f"{path}:{number}: a question, a tab and a passage are needed"
+                )
+            found.append((str(number), question, passage))
+        return found
+    rows = examples.read_table(path, need_label=False)
+    for row in rows:
+        if not row.text_b:
+            raise errors.UserError(f"{row.where}: a question and a passage are needed")
+    return [(row.guid, row.text_a, row.text_b) for row in rows]
+
+
+def _word_windows(words: list[str], predictor: "Predictor") -> Iterator[dict[str, Any]]:
+    """Cuts words into windows of whole words; yields features and first pieces."""
+    tokenizer, room = predictor.tokenizer, predictor.length - 2
+    pieces = [tokenizer.encode(word)[:room] or [tokenizer.unk_id] for word in words]
+    start = 0
+    while start < len(words):
+        ids, first, end = [tokenizer.cls_id], [], start
+        while end < len(words) and len(ids) - 1 + len(pieces[end]) <= room:
+            first.append(len(ids))
+            ids += pieces[end]
+            end += 1
+        ids.append(tokenizer.sep_id)
+        yield {
+            "features": {"token_ids": ids, "segment_ids": [0] * len(ids)},
+            "first": first,
+            "words": list(range(start, end)),
+        }
+        if end == len(words):
+            break
+        start = max(start + 1, end - (end - start) // 4)
+
+
+def _spans(words: list[str], names: list[str]) -> list[dict[str, Any]]:
+    """Joins B-, I- labelled words to entities; a lone I- begins one."""
+    found: list[dict[str, Any]] = []
+    before = "O"
+    for i, name in enumerate(names):
+        prefix, _, kind = name.rpartition("-")
+        if kind != "O" and kind:
+            goes_on = prefix == "I" and before.rpartition("-")[2] == kind
+            if goes_on and found:
+                found[-1]["end"] = i + 1
+            else:
+                found.append({"label": kind, "start": i, "end": i + 1})
+        before = name
+    for entity in found:
+        entity["text"] = " ".join(words[entity["start"] : entity["end"]])
+    return found
