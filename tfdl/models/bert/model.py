@@ -8,7 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdl.engine import errors, files
+from tfdl.engine import model_dir as directory
 from tfdl.layers.dropout import Dropout
+from tfdl.layers.recompute import recompute
+from tfdl.layers.token_rows import AllTokens, RealTokens
 from tfdl.models.bert.config import BertConfig
 
 MASKED_SCORE = -10000.0
@@ -108,15 +112,16 @@ class Embeddings(keras.layers.Layer):
 
     def call(self, token_ids, segment_ids, training=False):
         """Maps ids [B, S] to vectors [B, S, H]."""
-        dtype = self.compute_dtype
-        length = tf.shape(token_ids)[1]
+        wide = tf.float32
         # A product with the one-hot segments gives a dense gradient: the table has
         # two rows and a gather's gradient would be a scatter over all tokens.
-        segments = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=dtype)
-        x = tf.gather(tf.cast(self.word, dtype), token_ids)
-        x += tf.einsum("bst,th->bsh", segments, tf.cast(self.segment, dtype))
-        x += tf.cast(self.position, dtype)[:length]
-        return self.dropout(self.norm(x), training=training)
+        segments = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=wide)
+        # Rows are cast, not tables: of a large vocabulary a batch uses little.
+        x = tf.gather(tf.cast(self.word, wide), token_ids)
+        x += tf.einsum("bst,th->bsh", segments, tf.cast(self.segment, wide))
+        x += tf.cast(self.position, wide)[: tf.shape(token_ids)[1]]
+        x = tf.cast(self.norm(x), self.compute_dtype)
+        return self.dropout(x, training=training)
 
 
 class SelfAttention(keras.layers.Layer):
@@ -145,52 +150,48 @@ class SelfAttention(keras.layers.Layer):
         for layer in (self.query, self.key, self.value, self.output_dense, self.norm):
             layer.build(rows)
 
-    def call(self, x, scores_mask, training=False, rows=None):
+    def call(self, x, tokens, scores_mask, training=False, first_only=False):
         """Attends and adds.
 
         Args:
-            x: [B, S, H].
-            scores_mask: [B, 1, 1, S] float32, added to the scaled scores.
+            x: rows [N, H].
+            tokens: which rows they are, an `AllTokens`.
+            scores_mask: [B, 1, 1, S] float32, added to the scaled scores, or None.
             training: whether dropout is on.
-            rows: with an int R, only the first R positions are computed as queries.
+            first_only: only the first token of each sequence asks; all answer.
 
         Returns:
-            [B * S, H], or [B * R, H].
+            Rows [N, H], or [B, H] with `first_only`.
         """
-        batch, length = tf.shape(x)[0], tf.shape(x)[1]
-        hidden = x.shape[-1]
-        flat = tf.reshape(x, [-1, hidden])
-        if rows is None:
-            queries, source = length, flat
-            q, k, v = tf.split(self._project(flat, ("query", "key", "value")), 3, -1)
+        if first_only:
+            source, asking = tokens.grid(x)[:, 0], AllTokens(tokens.batch, 1)
+            q = asking.grid(self._project(source, "query"))
+            k, v = tf.split(tokens.grid(self._project(x, "key", "value")), 2, -1)
         else:
-            queries, source = rows, tf.reshape(x[:, :rows], [-1, hidden])
-            q = self._project(source, ("query",))
-            k, v = tf.split(self._project(flat, ("key", "value")), 2, -1)
-
-        def split_heads(tensor, count):
-            shaped = tf.reshape(tensor, [batch, count, self.heads, self.size])
-            return tf.transpose(shaped, [0, 2, 1, 3])
-
-        q, k, v = (
-            split_heads(q, queries),
-            split_heads(k, length),
-            split_heads(v, length),
-        )
+            source, asking = x, tokens
+            joined = tokens.grid(self._project(x, "query", "key", "value"))
+            q, k, v = tf.split(joined, 3, -1)
+        q, k, v = self._by_head(q), self._by_head(k), self._by_head(v)
         scores = tf.matmul(q * self.size**-0.5, k, transpose_b=True)
         # The mask would lose itself in half precision: softmax is float32 always.
-        probs = tf.nn.softmax(tf.cast(scores, tf.float32) + scores_mask)
+        scores = tf.cast(scores, tf.float32)
+        probs = tf.nn.softmax(scores if scores_mask is None else scores + scores_mask)
         probs = self.probs_dropout(tf.cast(probs, x.dtype), training=training)
         context = tf.transpose(tf.matmul(probs, v), [0, 2, 1, 3])
-        context = tf.reshape(context, [-1, hidden])
-        out = self.dropout(self.output_dense(context), training=training)
-        return self.norm(source + out)
+        context = tf.reshape(context, [asking.batch, asking.length, x.shape[-1]])
+        out = self.output_dense(asking.rows(context))
+        return self.norm(source + self.dropout(out, training=training))
 
-    def _project(self, rows, names):
+    def _project(self, rows, *names):
         layers = [getattr(self, name) for name in names]
         kernel = tf.concat([tf.cast(layer.kernel, rows.dtype) for layer in layers], 1)
         bias = tf.concat([tf.cast(layer.bias, rows.dtype) for layer in layers], 0)
         return tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+
+    def _by_head(self, grid):
+        shape = tf.shape(grid)
+        parts = tf.reshape(grid, [shape[0], shape[1], self.heads, self.size])
+        return tf.transpose(parts, [0, 2, 1, 3])
 
 
 class TransformerLayer(keras.layers.Layer):
@@ -214,15 +215,17 @@ class TransformerLayer(keras.layers.Layer):
         self.output_dense.build((None, self.intermediate.units))
         self.norm.build((None, hidden))
 
-    def call(self, x, scores_mask, training=False, rows=None):
-        """Maps [B, S, H] to [B, S, H], or to [B, R, H] with `rows=R`."""
-        shape = tf.shape(x)
-        flat = self.attention(x, scores_mask, training=training, rows=rows)
-        inner = self.activation(self.intermediate(flat))
-        out = self.dropout(self.output_dense(inner), training=training)
-        out = self.norm(flat + out)
-        count = shape[1] if rows is None else rows
-        return tf.reshape(out, [shape[0], count, x.shape[-1]])
+    def call(self, x, tokens, scores_mask, training=False, first_only=False):
+        """Maps rows [N, H] to [N, H], or to [B, H] with `first_only`."""
+        x = self.attention(
+            x,
+            tokens=tokens,
+            scores_mask=scores_mask,
+            training=training,
+            first_only=first_only,
+        )
+        out = self.output_dense(self.activation(self.intermediate(x)))
+        return self.norm(x + self.dropout(out, training=training))
 
 
 class BertEncoder(keras.Model):
@@ -232,14 +235,22 @@ class BertEncoder(keras.Model):
         config: the architecture.
         gradient_checkpointing: keep only each layer's input in training and
             compute the rest again in the backward pass: less memory, same result.
+        unpad: leave padding out of everything but the attention itself. Vectors of
+            real tokens are the same, those of padding are 0. Pays for long texts of
+            uneven lengths; not for XLA, where shapes must not change.
     """
 
     def __init__(
-        self, config: BertConfig, gradient_checkpointing: bool = False, **kwargs
+        self,
+        config: BertConfig,
+        gradient_checkpointing: bool = False,
+        unpad: bool = False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.config = config
         self.gradient_checkpointing = gradient_checkpointing
+        self.unpad = unpad
         self.embeddings = Embeddings(config, name="embeddings")
         self.blocks = [
             TransformerLayer(config, name=f"layer_{i}")
@@ -253,7 +264,7 @@ class BertEncoder(keras.Model):
         self.embeddings.build(None)
         self.embeddings.norm.build((None, None, hidden))
         for block in self.blocks:
-            block.build((None, None, hidden))
+            block.build((None, hidden))
         self.pooler.build((None, hidden))
         self.built = True
 
@@ -267,45 +278,68 @@ class BertEncoder(keras.Model):
             first_token_only: compute the last layer for the first token alone and
                 leave `sequence_output` out: all that classification needs.
             all_layers: add `encoder_outputs`, the embedding output and every
-                layer's, L + 1 tensors [B, S, H].
+                layer's, L + 1 tensors [B, S, H]; the last is [B, 1, H] with
+                `first_token_only`.
 
         Returns:
             `sequence_output` [B, S, H] and `pooled_output` [B, H], float32.
+
+        Raises:
+            UserError: S is known and over `max_position_embeddings`.
         """
         token_ids = tf.convert_to_tensor(inputs["token_ids"])
+        self._check_length(token_ids.shape[1])
         segment_ids = inputs.get("segment_ids")
         if segment_ids is None:
             segment_ids = tf.zeros_like(token_ids)
-        x = self.embeddings(token_ids, segment_ids, training=training)
-        mask = scores_mask(token_ids, inputs.get("padding_mask"))
+        padding_mask = inputs.get("padding_mask")
+        shape = tf.shape(token_ids)
+        tokens = AllTokens(shape[0], shape[1])
+        if self.unpad and padding_mask is not None:
+            tokens = RealTokens(padding_mask)
+        mask = scores_mask(padding_mask)
+        x = tokens.rows(self.embeddings(token_ids, segment_ids, training=training))
         outputs = [x]
         for i, block in enumerate(self.blocks):
-            last = i == len(self.blocks) - 1
-            rows = 1 if first_token_only and last else None
-            x = self._run(block, x, mask, training, rows)
+            first_only = first_token_only and i == len(self.blocks) - 1
+            x = self._run(block, x, tokens, mask, training, first_only)
             outputs.append(x)
-        first = tf.reshape(x[:, 0], [-1, self.config.hidden_size])
-        pooled = tf.tanh(self.pooler(first))
+        final = (AllTokens(tokens.batch, 1) if first_token_only else tokens).grid(x)
+        pooled = tf.tanh(self.pooler(final[:, 0]))
         result = {"pooled_output": tf.cast(pooled, tf.float32)}
         if not first_token_only:
-            result["sequence_output"] = tf.cast(x, tf.float32)
+            result["sequence_output"] = tf.cast(final, tf.float32)
         if all_layers:
-            result["encoder_outputs"] = [tf.cast(y, tf.float32) for y in outputs]
+            grids = [tokens.grid(x) for x in outputs[:-1]] + [final]
+            result["encoder_outputs"] = [tf.cast(x, tf.float32) for x in grids]
         return result
 
-    def _run(self, block, x, mask, training, rows):
-        if not (training and self.gradient_checkpointing):
-            return block(x, mask, training=training, rows=rows)
-        return keras.remat(lambda x: block(x, mask, training=True, rows=rows))(x)
+    def _run(self, block, x, tokens, mask, training, first_only):
+        options = {
+            "tokens": tokens,
+            "scores_mask": mask,
+            "training": training,
+            "first_only": first_only,
+        }
+        if training and self.gradient_checkpointing:
+            return recompute(block, x, **options)
+        return block(x, **options)
+
+    def _check_length(self, length: int | None) -> None:
+        most = self.config.max_position_embeddings
+        if length is not None and length > most:
+            raise errors.UserError(
+                f"sequences of {length} tokens are over the encoder's {most} positions"
+            )
 
 
-def scores_mask(token_ids, padding_mask) -> tf.Tensor:
-    """Returns [B, 1, 1, S]: 0 at real keys, -10000 at padding.
+def scores_mask(padding_mask) -> tf.Tensor | None:
+    """Returns [B, 1, 1, S]: 0 at real keys, -10000 at padding; None without padding.
 
     Padded queries attend as well, so that outputs at padding are defined.
     """
     if padding_mask is None:
-        return tf.zeros([1, 1, 1, 1])
+        return None
     mask = tf.cast(padding_mask, tf.float32)
     return (1.0 - mask)[:, None, None, :] * MASKED_SCORE
 
@@ -329,7 +363,20 @@ def build_model(config: Mapping[str, Any], **options: Any) -> keras.Model:
     return model
 
 
-def from_config(config: Mapping[str, Any], model_dir: str | pathlib.Path):
-    """Returns the built model of a model directory; its weights are still random."""
-    del model_dir
+def from_config(
+    config: Mapping[str, Any], model_dir: str | pathlib.Path
+) -> keras.Model:
+    """Returns the built model of a model directory; its weights are still random.
+
+    Raises:
+        UserError: the configuration asks for far more than the weights file holds:
+            found before memory is asked for.
+    """
+    weights = files.require_file(pathlib.Path(model_dir) / directory.WEIGHTS)
+    wanted, held = BertConfig.from_dict(config["encoder"]), weights.stat().st_size
+    if 4 * wanted.num_parameters() > held:
+        raise errors.UserError(
+            f"{weights} has {held:,} bytes, too few for the "
+            f"{wanted.num_parameters():,} weights that {directory.CONFIG} asks for"
+        )
     return build_model(config)
