@@ -7,9 +7,9 @@ evaluate-v2.0.py (Rajpurkar et al. 2016, arXiv 1606.05250, and 2018, arXiv
 
 import collections
 import json
-import math
 import re
 import string
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -114,7 +114,7 @@ def read_na_probs(path: files.PathLike) -> dict[str, float]:
     """
     content = _read_json(path)
     for key, value in content.items():
-        is_number = type(value) in (int, float) and abs(value) < math.inf
+        is_number = type(value) in (int, float) and abs(value) <= sys.float_info.max
         if not is_number:
             raise errors.UserError(
                 f"{path}: {key!r} has to be a finite number, got {value!r}"[:300]
