@@ -106,6 +106,15 @@ def test_windows_cover_all_tokens(seed):
     assert (most == 1).all()
 
 
+def test_longer_windows_count_for_a_hundredth_of_their_length():
+    """Of windows [0, 300) and [200, 350), the first keeps 49 against 50 tokens."""
+    example = squad.SquadExample("q", "", ["the"] * 350)
+    first, second = squad.convert_examples_to_features([example], TOKENIZER, 303, 200)
+    assert (len(first.word_of), len(second.word_of)) == (300, 150)
+    assert first.is_max_context.tolist() == [True] * 251 + [False] * 49
+    assert second.is_max_context.tolist() == [False] * 51 + [True] * 99
+
+
 def write(tmp_path, *entries, context="a b c"):
     path = tmp_path / "train.json"
     content = {"data": [{"paragraphs": [{"context": context, "qas": list(entries)}]}]}

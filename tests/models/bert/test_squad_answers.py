@@ -122,6 +122,28 @@ def test_ties_keep_the_order_of_positions():
     assert found.text == "a" and found.score_diff is None
 
 
+def test_ties_among_many_positions_are_cut_in_order():
+    words = [chr(ord("a") + i) for i in range(26)]
+    ones = dict.fromkeys(range(1, 26), 1.0)
+    found = one(" ".join(words), ones, ones, version_2=False, n_best_size=3)
+    assert [entry["text"] for entry in found.nbest] == ["b", "b c", "b c d"]
+
+
+@pytest.mark.parametrize(("most", "text"), [(2, "b"), (3, "b c d")])
+def test_max_answer_length_is_allowed(most, text):
+    start, end = {1: 5.0}, {1: 1.0, 3: 5.0}
+    found = one("a b c d", start, end, version_2=False, max_answer_length=most)
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("predicted", "original"), [("cafe", "(cafe\u0301)."), ("a", "a\u200bb a")]
+)
+def test_final_text_of_words_that_change_length(predicted, original):
+    """Characters cannot be laid side by side: the whole words are the answer."""
+    assert lib.final_text(predicted, original, TOKENIZER) == original
+
+
 def test_threshold_decides_for_no_answer():
     for threshold, expected in ((0.0, "b"), (-5.5, "b"), (-5.6, "")):
         found = one("a b c", {1: 3.0}, {1: 2.5}, null_score_diff_threshold=threshold)
