@@ -1,54 +1,90 @@
-"""Exponential moving averages of weights."""
+"""Moving averages of weights."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from tfdl.engine.options import number
+
+# The largest start: averaging that waits for `begin`.
+NEVER = tf.int64.max
+
+Decay = float | Callable[[tf.Tensor], tf.Tensor]
+
 
 class ExponentialMovingAverage:
     """Keeps `average = decay * average + (1 - decay) * weight` per variable.
 
     Args:
-        decay: the decay, or a function of the number of updates made so far (a
-            float32 tensor), e.g. `warmed_up(0.999)`.
+        decay: the decay, or a function of the number of averagings made so far (a
+            float32 tensor), such as `warmed_up(0.999)` or `running_mean`. It is the
+            attribute `decay`, read when the step is traced: a phase may change it.
         variables: the weights; their values now are the first averages.
+        start: the first so many updates copy the weights instead of averaging
+            them; with `NEVER` until `begin` is called.
+
+    Raises:
+        UserError: a decay that is not in [0, 1).
     """
 
-    def __init__(
-        self,
-        decay: float | Callable[[tf.Tensor], tf.Tensor],
-        variables: Sequence[tf.Variable],
-    ):
-        self._decay = decay
+    def __init__(self, decay: Decay, variables: Sequence[tf.Variable], start: int = 0):
+        self.decay = decay if callable(decay) else number("decay", decay, below=1.0)
         self._weights = list(variables)
-        strategy = tf.distribute.get_strategy()
-        self.averages = []
+        self._strategy = tf.distribute.get_strategy()
+        self.averages: list[tf.Variable] = []
         for variable in self._weights:
-            with strategy.extended.colocate_vars_with(variable):
+            with self._strategy.extended.colocate_vars_with(variable):
                 self.averages.append(
                     tf.Variable(variable.read_value(), trainable=False)
                 )
         self._updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._start = tf.Variable(start, dtype=tf.int64, trainable=False)
 
     @property
     def variables(self) -> list[tf.Variable]:
         """Everything a checkpoint has to hold, in a fixed order."""
-        return [self._updates, *self.averages]
+        return [self._updates, self._start, *self.averages]
+
+    def begin(self) -> None:
+        """Starts averaging afresh from the weights as they are now."""
+        for average, weight in zip(self.averages, self._weights, strict=True):
+            average.assign(weight.numpy())
+        self._start.assign(self._updates.numpy())
 
     def update(self) -> None:
-        """Moves the averages towards the weights; in cross-replica context."""
-        decay = self._decay
-        if callable(decay):
-            decay = decay(tf.cast(self._updates, tf.float32))
-        strategy = tf.distribute.get_strategy()
+        """Moves the averages towards the weights; in cross-replica context.
 
-        def move(average, weight, decay):
-            return average.assign_sub((1.0 - decay) * (average - weight))
-
-        for average, weight in zip(self.averages, self._weights, strict=True):
-            strategy.extended.update(average, move, args=(weight, decay), group=False)
+        Every replica averages its own copy of the weights; copies are equal, and so
+        stay the averages.
+        """
+        n = tf.convert_to_tensor(self._updates) - tf.convert_to_tensor(self._start)
+        tf.cond(n < 0, self._copy, lambda: self._average(tf.cast(n, tf.float32)))
         self._updates.assign_add(1)
+
+    def _copy(self) -> tf.Tensor:
+        self._each(lambda average, weight: average.assign(weight))
+        return tf.constant(False)
+
+    def _average(self, n: tf.Tensor) -> tf.Tensor:
+        decay = self.decay(n) if callable(self.decay) else self.decay
+        # Written with 1 - decay alone: in float32 it and decay need not add up to 1,
+        # and the average would then move away from weights that stand still.
+        share = 1.0 - decay
+
+        def move(average, weight):
+            return average.assign_sub(
+                tf.cast(share, average.dtype) * (average - weight)
+            )
+
+        self._each(move)
+        return tf.constant(True)
+
+    def _each(self, function: Callable[..., tf.Tensor]) -> None:
+        for average, weight in zip(self.averages, self._weights, strict=True):
+            self._strategy.extended.update(
+                average, function, args=(weight,), group=False
+            )
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
@@ -64,5 +100,24 @@ class ExponentialMovingAverage:
 
 
 def warmed_up(decay: float) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `min(decay, (1 + n) / (10 + n))`, n the updates made so far."""
+    """Returns `min(decay, (1 + n) / (10 + n))`, n the averagings made so far."""
     return lambda n: tf.minimum(decay, (1.0 + n) / (10.0 + n))
+
+
+def running_mean(n: tf.Tensor) -> tf.Tensor:
+    """The decay of the plain mean of all weights since the start.
+
+    With it and `start=NEVER`, SGD becomes averaged SGD (Polyak & Juditsky 1992) from
+    `begin` on; called when the validation loss stops falling, that is NT-ASGD
+    (Merity et al. 2017, algorithm 1).
+    """
+    return n / (n + 1.0)
+
+
+def half_life(updates: float) -> float:
+    """Returns the decay by which a weight's part halves in so many updates.
+
+    A half-life of h examples is `half_life(h / batch_size)` (10,000 images in
+    NVlabs/stylegan, training_loop.py).
+    """
+    return 0.5 ** (1.0 / updates)

@@ -1,7 +1,8 @@
-"""Objects made from a name and options that a configuration gives."""
+"""Options that a configuration gives: checked, and made into objects."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfdl.engine import errors
@@ -41,6 +42,36 @@ def construct(
         raise errors.UserError(f"{kind} {name!r} needs {', '.join(missing)}")
     fixed = {key: value for key, value in given.items() if key in taken}
     return registry[name](**fixed, **arguments)
+
+
+def number(
+    name: str, value: Any, low: float = 0.0, below: float = float("inf")
+) -> float:
+    """Returns an option as a float in [low, below), or raises `UserError`."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise errors.UserError(f"{name} has to be a number, got {value!r}") from None
+    if not low <= result < below:
+        limit = f" and below {below:g}" if below != float("inf") else ""
+        raise errors.UserError(
+            f"{name} has to be at least {low:g}{limit}, got {value!r}"
+        )
+    return result
+
+
+def patterns(name: str, expressions: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns an option as regular expressions, or raises `UserError`."""
+    if isinstance(expressions, str):
+        expressions = (expressions,)
+    for expression in expressions:
+        try:
+            re.compile(expression)
+        except (re.error, TypeError) as error:
+            raise errors.UserError(
+                f"{name}: {expression!r} is not a regular expression ({error})"
+            ) from None
+    return tuple(expressions)
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, bool]:

@@ -1,16 +1,18 @@
 """Learning-rate schedules: pure functions of the step.
 
 Every schedule takes a step (an integer tensor or a Python int, counted from 0) and
-returns a float32 tensor: the rate of that step's update.
+returns a float32 tensor: the rate of that step's update. `float(schedule(7))` is the
+number itself.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfdl.engine import errors
+from tfdl.engine.options import construct
 
 Schedule = Callable[[Any], tf.Tensor]
 
@@ -58,31 +60,127 @@ def polynomial(
 
 
 def cosine(rate: float, total: int, end: float = 0.0, warmup: int = 0) -> Schedule:
-    """`end + (rate - end) * (1 + cos(pi t)) / 2` (Loshchilov & Hutter 2016, eq. 5)."""
+    """`end + (rate - end) * (1 + cos(pi t)) / 2` (Loshchilov & Hutter 2016, eq. 5).
+
+    Warm-up and t are those of `polynomial`.
+    """
 
     def schedule(step):
         step = tf.cast(step, tf.float32)
-        t = _after_warmup(step, total, warmup)
-        decayed = end + (rate - end) * 0.5 * (1.0 + tf.cos(math.pi * t))
+        decayed = _cosine_between(rate, end, _after_warmup(step, total, warmup))
         return _with_warmup(step, rate, warmup, decayed)
 
     return schedule
 
 
 def noam(rate: float, hidden_size: int, warmup: int) -> Schedule:
-    """`rate * d^-0.5 * min(s^-0.5, s * warmup^-1.5)` (Vaswani et al. 2017, eq. 3)."""
+    """`rate * d^-0.5 * min(s^-0.5, s * warmup^-1.5)` (Vaswani et al. 2017, eq. 3).
+
+    s counts from 1.
+    """
 
     def schedule(step):
         step = tf.cast(step, tf.float32) + 1.0
-        slope = tf.minimum(tf.math.rsqrt(step), step * float(warmup) ** -1.5)
+        slope = tf.minimum(tf.math.rsqrt(step), step * float(max(warmup, 1)) ** -1.5)
         return rate * float(hidden_size) ** -0.5 * slope
 
     return schedule
 
 
+def inverse_sqrt(
+    rate: float, warmup: int, start: float = 1e-7, power: float = 0.5
+) -> Schedule:
+    """XLM's and fairseq's inverse square root (facebookresearch/XLM, optim.py).
+
+    `start + (rate - start) * n / warmup` in the warm-up, then
+    `rate * (warmup / n)^power`; n = step counts from 0.
+    """
+    warmup = max(warmup, 1)
+
+    def schedule(step):
+        n = tf.cast(step, tf.float32)
+        rising = start + (rate - start) * (n / float(warmup))
+        falling = rate * tf.pow(float(warmup) / tf.maximum(n, 1.0), power)
+        return tf.where(n < float(warmup), rising, falling)
+
+    return schedule
+
+
+def slanted_triangular(
+    rate: float,
+    total: int,
+    cut_fraction: float = 0.1,
+    ratio: float = 32.0,
+    floor: bool = False,
+) -> Schedule:
+    """ULMFiT's slanted triangular rates (Howard & Ruder 2018, equation 3).
+
+    `cut = floor(total * cut_fraction)`; `p = t / cut` before the cut, after it
+    `1 - (t - cut) / (cut * (1 / cut_fraction - 1))`; `lr = rate * (1 + p * (ratio -
+    1)) / ratio`. Without a whole step to rise in, p only falls, over all steps.
+
+    As the equation stands, p goes below 0 at the end of a `total` that is no
+    multiple of `1 / cut_fraction`, and under some 280 steps the rate itself does.
+    `floor` keeps p at 0 there, the rate at `rate / ratio`.
+    """
+    cut = math.floor(total * cut_fraction)
+    fall = cut * (1.0 / cut_fraction - 1.0) if cut else float(max(total, 1))
+
+    def schedule(step):
+        t = tf.cast(step, tf.float32)
+        p = 1.0 - (t - cut) / fall if fall else tf.ones_like(t)
+        if floor:
+            p = tf.maximum(p, 0.0)
+        if cut:
+            p = tf.where(t < cut, t / cut, p)
+        return rate * (1.0 + p * (ratio - 1.0)) / ratio
+
+    return schedule
+
+
+def cycle(
+    start: float, peak: float, end: float, total: int, rise: float = 0.3
+) -> Schedule:
+    """Half a cosine from `start` to `peak`, another from there to `end`.
+
+    The first takes `rise` of the steps. With a peak below start and end this is the
+    momentum that goes with `one_cycle`.
+    """
+    first = int(total * rise)
+    rest = float(max(total - first, 1))
+
+    def schedule(step):
+        step = tf.cast(step, tf.float32)
+        falling = _cosine_between(peak, end, (step - first) / rest)
+        if not first:
+            return falling
+        rising = _cosine_between(start, peak, step / float(first))
+        return tf.where(step < first, rising, falling)
+
+    return schedule
+
+
+def one_cycle(
+    rate: float,
+    total: int,
+    rise: float = 0.3,
+    div: float = 25.0,
+    final_div: float = 1e4,
+) -> Schedule:
+    """The 1cycle policy (Smith 2018) with fast.ai's cosine halves.
+
+    From `rate / div` up to `rate`, then down to `rate / (div * final_div)`.
+    """
+    return cycle(rate / div, rate, rate / (div * final_div), total, rise)
+
+
 def piecewise_linear(points: Sequence[tuple[float, float]]) -> Schedule:
-    """Straight lines between (step, rate) points, constant outside them."""
-    if not points or sorted(points, key=lambda point: point[0]) != list(points):
+    """Straight lines between (step, rate) points, constant outside them.
+
+    Raises:
+        UserError: no points, or steps that do not rise.
+    """
+    if not points or any(a[0] > b[0] for a, b in zip(points, points[1:], strict=False)):
         raise errors.UserError(f"schedule points have to be in order, got {points}")
     steps = [float(step) for step, _ in points]
     rates = [float(rate) for _, rate in points]
@@ -92,12 +190,54 @@ def piecewise_linear(points: Sequence[tuple[float, float]]) -> Schedule:
         result = tf.constant(rates[0])
         for i in range(len(points) - 1):
             width = steps[i + 1] - steps[i]
-            share = (step - steps[i]) / width if width else 1.0
-            line = rates[i] + (rates[i + 1] - rates[i]) * share
+            share = (step - steps[i]) / width if width else tf.ones_like(step)
+            line = _line(rates[i], rates[i + 1], share)
             result = tf.where(step >= steps[i], line, result)
         return tf.where(step >= steps[-1], rates[-1], result)
 
     return schedule
+
+
+def segments(pieces: Sequence[tuple[int, int, float, float]]) -> Schedule:
+    """Lines (start, end, first, last): fast.ai's phases of a rate, in steps.
+
+    Step i of [start, end) has `first + (last - first) * (i + 1 - start) / (end -
+    start)`: the first step is one increment on its way already and the last one has
+    the piece's last rate (diux-dev/imagenet18, train_imagenet_nv.py). Past the end
+    the rate stays.
+
+    Raises:
+        UserError: no pieces, or pieces that do not follow one another.
+    """
+    if not pieces or any(end <= start for start, end, *_ in pieces):
+        raise errors.UserError(f"schedule segments need steps, got {pieces}")
+    if any(a[1] != b[0] for a, b in zip(pieces, pieces[1:], strict=False)):
+        raise errors.UserError(f"schedule segments leave gaps or overlap: {pieces}")
+
+    def schedule(step):
+        step = tf.cast(step, tf.float32)
+        result = tf.constant(float(pieces[0][2]))
+        for start, end, first, last in pieces:
+            share = tf.minimum((step + 1.0 - start) / float(end - start), 1.0)
+            line = _line(float(first), float(last), share)
+            result = tf.where(step >= start, line, result)
+        return result
+
+    return schedule
+
+
+def linear_warmup(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
+    """A line from `start` at step 0 to where `schedule` is at step `steps`."""
+    if not steps:
+        return schedule
+
+    def warmed(step):
+        step = tf.convert_to_tensor(step)
+        share = tf.cast(step, tf.float32) / float(steps)
+        line = start + (schedule(tf.constant(steps, tf.int64)) - start) * share
+        return tf.where(share < 1.0, line, schedule(step))
+
+    return warmed
 
 
 def shifted(schedule: Schedule, offset: int) -> Schedule:
@@ -106,25 +246,26 @@ def shifted(schedule: Schedule, offset: int) -> Schedule:
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": lambda rate, total: constant(rate),
+    "constant": constant,
     "bert": bert,
     "polynomial": polynomial,
     "cosine": cosine,
+    "noam": noam,
+    "inverse_sqrt": inverse_sqrt,
+    "slanted_triangular": slanted_triangular,
+    "one_cycle": one_cycle,
+    "piecewise_linear": piecewise_linear,
+    "segments": segments,
 }
 
 
-def create(name: str, rate: float, total: int, **options: Any) -> Schedule:
-    """Returns the schedule `name` over `total` steps with peak `rate`.
+def create(options: Mapping[str, Any], total: int) -> Schedule:
+    """Returns the schedule that `options["name"]` names, over `total` steps.
 
     Raises:
-        UserError: an unknown name or option.
+        UserError: an unknown name or option, or a missing one.
     """
-    if name not in SCHEDULES:
-        raise errors.unknown("schedule", name, SCHEDULES)
-    try:
-        return SCHEDULES[name](rate, total, **options)
-    except TypeError as error:
-        raise errors.UserError(f"schedule {name!r}: {error}") from None
+    return construct("schedule", SCHEDULES, options, total=total)
 
 
 def _after_warmup(step: tf.Tensor, total: int, warmup: int) -> tf.Tensor:
@@ -137,3 +278,15 @@ def _with_warmup(step, rate: float, warmup: int, decayed: tf.Tensor) -> tf.Tenso
         return decayed
     rising = rate * (step + 1.0) / float(warmup)
     return tf.where(step < float(warmup), rising, decayed)
+
+
+def _cosine_between(start: float, end: float, share: tf.Tensor) -> tf.Tensor:
+    share = tf.clip_by_value(share, 0.0, 1.0)
+    return end + (start - end) * 0.5 * (1.0 + tf.cos(math.pi * share))
+
+
+def _line(first: float, last: float, share: tf.Tensor) -> tf.Tensor:
+    # Exact at both ends, which first + (last - first) * share is not.
+    if first == last:
+        return tf.fill(tf.shape(share), first)
+    return first * (1.0 - share) + last * share

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdl.engine.optimizers.base import (
-    Optimizer,
-    Step,
-    found,
-    number,
-    patterns,
-    with_l2,
-)
+from tfdl.engine.optimizers.base import Optimizer, Step, found, with_l2
+from tfdl.engine.options import number, patterns
 
 
 class Adam(Optimizer):

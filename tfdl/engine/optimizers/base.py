@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfdl.engine import errors
+from tfdl.engine.options import number, patterns
 from tfdl.engine.precision import LossScale
 
 Gradient = tf.Tensor | tf.IndexedSlices | None
@@ -274,33 +275,3 @@ def found(expressions: Sequence[str], name: str) -> bool:
 def with_l2(gradient: tf.Tensor, variable: tf.Variable, decay: float) -> tf.Tensor:
     """Returns the gradient plus that of `decay / 2 * |w|^2`."""
     return gradient + decay * variable if decay else gradient
-
-
-def number(
-    name: str, value: Any, low: float = 0.0, below: float = float("inf")
-) -> float:
-    """Returns an option as a float in [low, below), or raises `UserError`."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise errors.UserError(f"{name} has to be a number, got {value!r}") from None
-    if not low <= result < below:
-        limit = f" and below {below:g}" if below != float("inf") else ""
-        raise errors.UserError(
-            f"{name} has to be at least {low:g}{limit}, got {value!r}"
-        )
-    return result
-
-
-def patterns(name: str, expressions: str | Sequence[str]) -> tuple[str, ...]:
-    """Returns an option as regular expressions, or raises `UserError`."""
-    if isinstance(expressions, str):
-        expressions = (expressions,)
-    for expression in expressions:
-        try:
-            re.compile(expression)
-        except (re.error, TypeError) as error:
-            raise errors.UserError(
-                f"{name}: {expression!r} is not a regular expression ({error})"
-            ) from None
-    return tuple(expressions)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfdl.engine.optimizers.base import Optimizer, found, number, patterns, with_l2
+from tfdl.engine.optimizers.base import Optimizer, found, with_l2
+from tfdl.engine.options import number, patterns
 
 
 class SGD(Optimizer):
