@@ -30,8 +30,8 @@ class AllTokens:
 class RealTokens(AllTokens):
     """Only real tokens are rows; the grid is 0 elsewhere.
 
-    N changes with every batch, so this is for plain graphs and not for XLA, which
-    wants shapes that stand still.
+    N changes with every batch, so this is for plain graphs. XLA compiles it with
+    N = B * S as the bound, which saves nothing.
 
     Args:
         padding_mask: [B, S], 1 = real.

@@ -34,7 +34,7 @@ class BertConfig:
         hidden_dropout_prob: dropout on embeddings and sublayer outputs.
         attention_probs_dropout_prob: dropout on attention probabilities.
         max_position_embeddings: the longest sequence.
-        type_vocab_size: segments; 2 in all published.
+        type_vocab_size: segments; 2 in all published, 16 where a file says nothing.
         initializer_range: deviation of the truncated normal initialiser.
         layer_norm_eps: 1e-12 in the original.
     """
@@ -48,16 +48,24 @@ class BertConfig:
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 512
-    type_vocab_size: int = 2
+    type_vocab_size: int = 16
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (not isinstance(value, int) or value < 1):
+            # bool is an int to Python, not to a configuration.
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if field.type is int and not (type(value) is int and value > 0):
                 raise errors.UserError(
                     f"BERT's {field.name} has to be a positive integer, got {value!r}"
+                )
+            limit = 1 if field.name.endswith("_prob") else 10
+            if field.type is float and not (is_number and 0 <= value < limit):
+                raise errors.UserError(
+                    f"BERT's {field.name} has to be a number in [0, {limit}), "
+                    f"got {value!r}"
                 )
         if self.hidden_size % self.num_attention_heads:
             raise errors.UserError(
@@ -73,6 +81,9 @@ class BertConfig:
 
         The multilingual and Chinese files hold directionality and pooler_* keys
         that the original does not read either.
+
+        Raises:
+            UserError: `vocab_size` is missing, or a value makes no sense.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if "vocab_size" not in values:
@@ -90,6 +101,7 @@ class BertConfig:
             "hidden_size": hidden,
             "num_attention_heads": heads,
             "intermediate_size": 4 * hidden,
+            "type_vocab_size": 2,
             **changes,
         }
         return cls(vocab_size=vocab_size, **values)

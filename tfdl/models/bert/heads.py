@@ -20,6 +20,10 @@ FEATURE_LAYERS = (
     "weighted_sum_all",
 )
 
+# What a configuration may ask for: it is read before there is any weight.
+MAX_LABELS = 1_000_000
+MAX_UNITS = 16_384
+
 
 class _Output(keras.layers.Layer):
     """`x @ output_weights^T + output_bias`, weights [n, H] as in the original."""
@@ -27,6 +31,7 @@ class _Output(keras.layers.Layer):
     def __init__(self, units: int, stddev: float, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.units, self.stddev = units, stddev
+        self.supports_masking = True  # a row's logits depend on that row alone
 
     def build(self, input_shape):
         """Makes output_weights [n, H] and output_bias [n]."""
@@ -166,7 +171,11 @@ class BertSpanSelector(_WithEncoder):
 
 
 class BertMultipleChoice(_WithEncoder):
-    """One score per (context, ending) pair, softmax over them (paper section 4.4)."""
+    """One score per (context, ending) pair, softmax over them (paper section 4.4).
+
+    The score is the pooled output times one vector. It also has a bias, as in
+    published checkpoints: equal for all endings, it changes no probability.
+    """
 
     def __init__(self, encoder: BertEncoder, dropout: float = 0.1, **kwargs):
         super().__init__(encoder, **kwargs)
@@ -174,15 +183,22 @@ class BertMultipleChoice(_WithEncoder):
         self.head = self._output(1, "choice")
 
     def call(self, inputs, training=False, **options):
-        """Takes [B, N, S] inputs; adds `logits` [B, N] to outputs of [B * N, ...]."""
+        """Takes [B, N, S] inputs; returns [B, N, ...] outputs and `logits` [B, N]."""
         shape = tf.shape(inputs["token_ids"])
         flat = {
-            name: tf.reshape(value, [-1, shape[-1]]) for name, value in inputs.items()
+            name: tf.reshape(inputs[name], [-1, shape[2]])
+            for name in ("token_ids", "segment_ids", "padding_mask")
+            if inputs.get(name) is not None
         }
         outputs = self.encoder(flat, training=training, **options)
         pooled = self.dropout(outputs["pooled_output"], training=training)
-        outputs["logits"] = tf.reshape(self.head(pooled), shape[:2])
-        return outputs
+        outputs["logits"] = self.head(pooled)[:, 0]
+
+        def by_example(tensor):
+            rest = tf.shape(tensor)[1:]
+            return tf.reshape(tensor, tf.concat([shape[:2], rest], axis=0))
+
+        return tf.nest.map_structure(by_example, outputs)
 
 
 class BertTokenClassifier(_WithEncoder):
@@ -209,6 +225,9 @@ class BertFeatureTagger(_WithEncoder):
         num_labels: tags.
         layers: which activations, one of `FEATURE_LAYERS`.
         units: width of each direction of the two-layer BiLSTM (768 in the paper).
+
+    Raises:
+        UserError: the encoder has too few layers, or an argument is not allowed.
     """
 
     def __init__(
@@ -225,6 +244,10 @@ class BertFeatureTagger(_WithEncoder):
         depth = encoder.config.num_hidden_layers
         if "four" in layers and depth < 4:
             raise errors.UserError(f"{layers} needs 4 layers, the encoder has {depth}")
+        if type(units) is not int or not 0 < units <= MAX_UNITS:
+            raise errors.UserError(
+                f"units has to be an integer in 1..{MAX_UNITS}, got {units!r}"
+            )
         self.layers_read, self.units = layers, units
         self.recurrent = [
             keras.layers.Bidirectional(
@@ -305,28 +328,52 @@ def create(
     Args:
         head: one of `HEADS`.
         encoder: the encoder.
-        options: `labels` (or `num_labels`) where the head has labels; `layers` and
-            `units` for the feature-based tagger.
+        options: `labels` (or `num_labels`) where the head has labels; `dropout`
+            under a fine-tuned output layer (0.1, the original's, unless given);
+            `layers` and `units` for the feature-based tagger.
+
+    Raises:
+        UserError: the head is unknown or an option does not fit it.
     """
     options = options or {}
+    if head not in HEADS:
+        raise errors.unknown("BERT head", head, HEADS)
     if head == "encoder":
         return encoder
     if head == "pretraining":
         return BertPretrainer(encoder)
     if head == "squad":
         return BertSpanSelector(encoder)
+    dropout = _dropout(options)
     if head == "swag":
-        return BertMultipleChoice(encoder)
+        return BertMultipleChoice(encoder, dropout)
     if head == "regression":
-        return BertClassifier(encoder, 1)
-    if head not in HEADS:
-        raise errors.unknown("BERT head", head, HEADS)
-    labels = options.get("num_labels") or len(options.get("labels") or ())
-    if not labels:
-        raise errors.UserError(f"a BERT model for {head} needs its labels")
+        return BertClassifier(encoder, 1, dropout)
+    labels = _num_labels(head, options)
     if head == "ner":
-        return BertTokenClassifier(encoder, labels)
+        return BertTokenClassifier(encoder, labels, dropout)
     if head == "ner_features":
         extra = {key: options[key] for key in ("layers", "units") if key in options}
         return BertFeatureTagger(encoder, labels, **extra)
-    return BertClassifier(encoder, labels)
+    return BertClassifier(encoder, labels, dropout)
+
+
+def _dropout(options: Mapping[str, Any]) -> float:
+    rate = options.get("dropout", 0.1)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise errors.UserError(f"a head's dropout has to be in [0, 1), got {rate!r}")
+    return rate
+
+
+def _num_labels(head: str, options: Mapping[str, Any]) -> int:
+    named = len(options.get("labels") or ())
+    count = options.get("num_labels") or named
+    if not count:
+        raise errors.UserError(f"a BERT model for {head} needs its labels")
+    if type(count) is not int or not 0 < count <= MAX_LABELS:
+        raise errors.UserError(
+            f"num_labels has to be an integer in 1..{MAX_LABELS}, got {count!r}"
+        )
+    if named and named != count:
+        raise errors.UserError(f"num_labels is {count}, but {named} labels are named")
+    return count

@@ -237,7 +237,7 @@ class BertEncoder(keras.Model):
             compute the rest again in the backward pass: less memory, same result.
         unpad: leave padding out of everything but the attention itself. Vectors of
             real tokens are the same, those of padding are 0. Pays for long texts of
-            uneven lengths; not for XLA, where shapes must not change.
+            uneven lengths in plain graphs; XLA takes it, but sizes it for no padding.
     """
 
     def __init__(

@@ -3,12 +3,9 @@
 import keras
 
 from tfdl.models.bert.heads import (
-    BertClassifier,
     BertFeatureTagger,
-    BertMultipleChoice,
     BertPretrainer,
     BertSpanSelector,
-    BertTokenClassifier,
 )
 from tfdl.models.bert.model import BertEncoder
 
@@ -20,8 +17,10 @@ def variable_names(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns a model's weights by the names the original gives them.
 
     Shapes are the original's too: dense kernels [in, out], output_weights [n, H].
-    The BiLSTM of the feature-based tagger, of which no checkpoint was published,
-    keeps Keras's own names under `tagger/`.
+    Heads that the original has no code for are named as its classifier is:
+    `output_weights` [1, H] and `output_bias` [1] for multiple choice, [L, H] and [L]
+    for tagging. The BiLSTM of the feature-based tagger, of which no checkpoint was
+    published, keeps Keras's own names under `tagger/`.
     """
     encoder = model if isinstance(model, BertEncoder) else model.encoder
     named = dict(_encoder(encoder))
@@ -34,12 +33,9 @@ def variable_names(model: keras.Model) -> dict[str, keras.Variable]:
         named |= _output("cls/seq_relationship/", model.head)
     elif isinstance(model, BertSpanSelector):
         named |= _output("cls/squad/", model.head)
-    elif isinstance(model, BertMultipleChoice):
+    elif not isinstance(model, BertEncoder):
         named |= _output("", model.head)
-    elif isinstance(model, BertClassifier | BertTokenClassifier):
-        named |= _output("", model.head)
-    elif isinstance(model, BertFeatureTagger):
-        named |= _output("", model.head)
+    if isinstance(model, BertFeatureTagger):
         if model.mixture is not None:
             named["tagger/mixture"] = model.mixture
         for i, layer in enumerate(model.recurrent):
