@@ -5,26 +5,32 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as text
 
-from tfdl.text.vocab import CLS, SEP, SPECIALS, UNK
-from tfdl.text.wordpiece import _CJK, MAX_CHARS_PER_WORD
+from tfdl.engine import errors
+from tfdl.text.vocab import CLS, PAD, SEP, SPECIALS, UNK
+from tfdl.text.wordpiece import CJK, DECODE_RULES, MAX_CHARS_PER_WORD
 
-_CJK_CLASS = "".join(rf"\x{{{a:X}}}-\x{{{b:X}}}" for a, b in _CJK)
+_CJK_CLASS = "".join(rf"\x{{{a:X}}}-\x{{{b:X}}}" for a, b in CJK)
 _PUNCTUATION = r"([!-/:-@\[-`{-~]|\p{P})"
-_SPECIAL = "(" + "|".join(rf"\[{token[1:-1]}\]" for token in SPECIALS) + ")"
 # A character that cleaning cannot leave behind holds the place of a special token.
 _MARK = "\ufffd"
+# What tensorflow-text's WordPiece takes; published vocabularies stay far below.
+MAX_BYTES_PER_TOKEN = 256
 
 
 class GraphBertTokenizer(tf.Module):
     """The rules of `tfdl.text.wordpiece.BertTokenizer` as graph operations.
 
     tensorflow-text's own BertTokenizer folds case by NFKC and treats control
-    characters differently; this is the original's order of steps.
+    characters differently; this is the original's order of steps. TensorFlow's tables
+    for case are those of Unicode 13: capitals that are newer keep their case here.
 
     Args:
         vocab: tokens in the order of their ids.
         do_lower_case: True for uncased models.
         split_special_tokens: False keeps "[MASK]" and the like in a text whole.
+
+    Raises:
+        UserError: the vocabulary lacks [UNK] or holds a token of over 256 bytes.
     """
 
     def __init__(
@@ -37,36 +43,34 @@ class GraphBertTokenizer(tf.Module):
         self.do_lower_case = do_lower_case
         self.split_special_tokens = split_special_tokens
         ids = {token: i for i, token in enumerate(vocab)}
-        self._cls, self._sep = ids.get(CLS, 0), ids.get(SEP, 0)
-        self._specials = [(token, ids[token]) for token in SPECIALS if token in ids]
-        # Later duplicates win, as in the original; the op wants distinct tokens.
-        seen: set[str] = set()
-        distinct = list(vocab)
-        for i in range(len(distinct) - 1, -1, -1):
-            token = distinct[i]
-            if not token or token in seen:
-                distinct[i] = f"{_MARK}unused{i}"
-            seen.add(token)
+        if UNK not in ids:
+            raise errors.UserError(f"the vocabulary lacks {UNK}")
+        self._cls, self._sep, self._unk = ids.get(CLS), ids.get(SEP), ids[UNK]
+        self._specials = [token for token in SPECIALS if token in ids]
         self._wordpiece = text.FastWordpieceTokenizer(
-            vocab=distinct,
+            vocab=_distinct(vocab, ids),
             unknown_token=UNK,
             no_pretokenization=True,
             max_bytes_per_word=1 << 24,
             token_out_type=tf.int32,
             support_detokenization=False,
         )
-        self._unk = ids[UNK]
         self._words = tf.constant(list(vocab))
 
     def words(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Splits strings [B] into words, a ragged string tensor [B, (W)]."""
         x = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8", errors="ignore")
         x = tf.strings.regex_replace(x, r"[\t\n\r]", " ")
-        x = tf.strings.regex_replace(x, r"[\x{FFFD}\p{Cc}\p{Cf}]", "")
         if not self.split_special_tokens:
-            for i, (token, _) in enumerate(self._specials):
+            # Before cleaning, which could join the parts of a special token. A
+            # character that cleaning drops takes the place of the text's own marks.
+            x = tf.strings.regex_replace(x, _MARK, "\x01")
+            for i, token in enumerate(self._specials):
                 pattern = rf"\[{token[1:-1]}\]"
                 x = tf.strings.regex_replace(x, pattern, f" {_MARK}{i} ")
+            x = tf.strings.regex_replace(x, r"[\p{Cc}\p{Cf}]", "")
+        else:
+            x = tf.strings.regex_replace(x, r"[\x{FFFD}\p{Cc}\p{Cf}]", "")
         x = tf.strings.regex_replace(x, r"[\p{Zs}\x{2028}\x{2029}]", " ")
         x = tf.strings.regex_replace(x, f"([{_CJK_CLASS}])", r" \1 ")
         if self.do_lower_case:
@@ -74,27 +78,21 @@ class GraphBertTokenizer(tf.Module):
             x = text.normalize_utf8(x, "NFD")
             x = tf.strings.regex_replace(x, r"\p{Mn}", "")
         x = tf.strings.regex_replace(x, _PUNCTUATION, r" \1 ")
-        return tf.strings.split(x)
+        words = tf.strings.split(x)
+        if self.split_special_tokens:
+            return words
+        flat = words.flat_values
+        for i, token in enumerate(self._specials):
+            flat = tf.where(tf.equal(flat, f"{_MARK}{i}"), token, flat)
+        return words.with_flat_values(flat)
 
     def tokenize(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Maps strings [B] to token ids, a ragged int32 tensor [B, (T)]."""
         words = self.words(strings)
         flat = words.flat_values
-        length = tf.strings.length(flat, unit="UTF8_CHAR")
-        too_long = length > MAX_CHARS_PER_WORD
-        # The op wants something to look at; the ids are replaced below.
-        pieces = self._wordpiece.tokenize(tf.where(too_long, "a", flat))
-        unknown = tf.RaggedTensor.from_row_lengths(
-            tf.fill([tf.size(flat)], self._unk), tf.ones_like(length, tf.int64)
-        )
-        pieces = _choose(too_long, unknown, pieces)
-        if not self.split_special_tokens:
-            for i, (_, token_id) in enumerate(self._specials):
-                here = tf.equal(flat, f"{_MARK}{i}")
-                single = tf.RaggedTensor.from_row_lengths(
-                    tf.fill([tf.size(flat)], token_id), tf.ones_like(length, tf.int64)
-                )
-                pieces = _choose(here, single, pieces)
+        too_long = tf.strings.length(flat, unit="UTF8_CHAR") > MAX_CHARS_PER_WORD
+        # As words, "[UNK]" and the other special tokens match their own entries.
+        pieces = self._wordpiece.tokenize(tf.where(too_long, UNK, flat))
         return words.with_flat_values(pieces).merge_dims(1, 2)
 
     def pack(
@@ -116,7 +114,15 @@ class GraphBertTokenizer(tf.Module):
 
         Returns:
             token_ids, segment_ids and padding_mask, int32 [B, S].
+
+        Raises:
+            UserError: max_seq_length leaves no room for the special tokens.
         """
+        least = 2 if b is None else 3
+        if max_seq_length < least:
+            raise errors.UserError(
+                f"max_seq_length is {max_seq_length}, special tokens take {least}"
+            )
         tokens_a = self.tokenize(a)
         if b is None:
             tokens_a = tokens_a[:, : max_seq_length - 2]
@@ -134,7 +140,27 @@ class GraphBertTokenizer(tf.Module):
         """Maps ids [..., T] to tokens (strings) of the same shape."""
         return tf.gather(self._words, token_ids)
 
+    def decode(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+        """Maps ids [B, T] to readable strings [B], as `BertTokenizer.decode` does."""
+        if not isinstance(token_ids, tf.RaggedTensor):
+            token_ids = tf.RaggedTensor.from_tensor(token_ids)
+        flat = token_ids.flat_values
+        known = (flat >= 0) & (flat < tf.size(self._words, out_type=flat.dtype))
+        unknown = tf.constant(self._unk, flat.dtype)
+        words = self.detokenize(tf.where(known, flat, unknown))
+        keep = tf.reduce_all([tf.not_equal(words, x) for x in (PAD, CLS, SEP)], axis=0)
+        kept = tf.ragged.boolean_mask(
+            token_ids.with_flat_values(words), token_ids.with_flat_values(keep)
+        )
+        x = tf.strings.reduce_join(kept, axis=1, separator=" ")
+        x = tf.strings.regex_replace(x, " ##", "")
+        for pattern, replacement in DECODE_RULES:
+            x = tf.strings.regex_replace(x, pattern, replacement)
+        return x
+
     def _assemble(self, a, b, max_seq_length, dynamic):
+        if self._cls is None or self._sep is None:
+            raise errors.UserError(f"the vocabulary lacks {CLS} or {SEP}")
         batch = a.nrows(out_type=tf.int64)
         cls, sep = _column(batch, self._cls), _column(batch, self._sep)
         first = tf.concat([cls, a, sep], axis=1)
@@ -174,12 +200,27 @@ def truncated_lengths(a, b, room):
     return tf.where(over, keep_a, a), tf.where(over, keep_b, b)
 
 
-def _choose(condition, yes: tf.RaggedTensor, no: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Returns rows of `yes` where the condition [N] holds, else rows of `no`."""
-    count = tf.cast(tf.size(condition), tf.int64)
-    both = tf.concat([no, yes], axis=0)
-    rows = tf.range(count) + tf.where(condition, count, tf.zeros_like(count))
-    return tf.gather(both, rows)
+def _distinct(vocab: Sequence[str], ids: dict[str, int]) -> list[str]:
+    """Returns the vocabulary as the op wants it, every id in its place.
+
+    Entries that can match no word give way to one that matches none either: empty
+    ones, those longer than any word, and all but the last of duplicates (the last
+    one wins in the original).
+    """
+    result = []
+    for i, token in enumerate(vocab):
+        bare = token.removeprefix("##")
+        if not bare or len(bare) > MAX_CHARS_PER_WORD or ids[token] != i:
+            result.append(f"{_MARK}unused{i}")
+            continue
+        size = len(bare.encode())
+        if size > MAX_BYTES_PER_TOKEN:
+            raise errors.UserError(
+                f"token {i} of the vocabulary has {size} bytes, the graph tokenizer "
+                f"takes {MAX_BYTES_PER_TOKEN}: {bare[:20]!r}..."
+            )
+        result.append(token)
+    return result
 
 
 def _head(tokens: tf.RaggedTensor, lengths) -> tf.RaggedTensor:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tfdl.engine import errors
 from tfdl.text.vocab import CLS, MASK, PAD, SEP, SPECIALS, UNK
@@ -10,7 +10,7 @@ from tfdl.text.vocab import CLS, MASK, PAD, SEP, SPECIALS, UNK
 MAX_CHARS_PER_WORD = 200
 MAX_CACHED_WORDS = 500_000
 
-_CJK = (
+CJK = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
     (0x20000, 0x2A6DF),
@@ -20,8 +20,65 @@ _CJK = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
-_CJK_CHAR = re.compile("([" + "".join(f"{chr(a)}-{chr(b)}" for a, b in _CJK) + "])")
-_SPECIAL = re.compile("(" + "|".join(re.escape(token) for token in SPECIALS) + ")")
+# How `decode` writes text, in the syntax that Python's re and RE2 share.
+DECODE_RULES = (
+    (r" ' (s|t|re|ve|ll|d|m)( |$)", r"'\1\2"),
+    (r" ([.,!?;:)\]}%])", r"\1"),
+    (r"([(\[{]) ", r"\1"),
+)
+_ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ASCII_WORD = re.compile(r"[!-/:-@\[-`{-~]|[^\s!-/:-@\[-`{-~]+")
+
+
+def is_cjk(char: str) -> bool:
+    """Tells whether a character is an ideograph, a word of its own."""
+    return any(first <= ord(char) <= last for first, last in CJK)
+
+
+def is_punctuation(char: str) -> bool:
+    """Tells whether a character is split off: ASCII symbols and category P."""
+    code = ord(char)
+    return (
+        33 <= code <= 47
+        or 58 <= code <= 64
+        or 91 <= code <= 96
+        or 123 <= code <= 126
+        or unicodedata.category(char).startswith("P")
+    )
+
+
+def _clean(char: str) -> str:
+    if char in "\t\n\r":
+        return " "
+    category = unicodedata.category(char)
+    if char == "\ufffd" or category in ("Cc", "Cf"):
+        return ""
+    if category == "Zs":
+        return " "
+    return f" {char} " if is_cjk(char) else char
+
+
+def _separate(char: str) -> str:
+    return f" {char} " if is_punctuation(char) else char
+
+
+def _strip_accent(char: str) -> str:
+    return "" if unicodedata.category(char) == "Mn" else char
+
+
+class _Table(dict):
+    """A table for `str.translate`, filled as characters are met."""
+
+    def __init__(self, rule: Callable[[str], str]):
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, code: int) -> str:
+        self[code] = replacement = self._rule(chr(code))
+        return replacement
+
+
+_CLEAN, _ACCENTS, _PUNCTUATION = map(_Table, (_clean, _strip_accent, _separate))
 
 
 class BasicTokenizer:
@@ -40,20 +97,18 @@ class BasicTokenizer:
             text = text.decode("utf-8", "ignore")
         if text.isascii():
             return self._ascii(text)
-        text = "".join(map(_clean, text))
-        words = []
-        for word in _CJK_CHAR.sub(r" \1 ", text).split():
-            if self.do_lower_case:
-                word = unicodedata.normalize("NFD", word.lower())
-                word = "".join(c for c in word if unicodedata.category(c) != "Mn")
-            words.extend(_split_punctuation(word))
-        return " ".join(words).split()
+        text = text.translate(_CLEAN)
+        if self.do_lower_case:
+            # The original does this word by word. White space separates words for
+            # Unicode too (final sigma, order of accents): the result is the same.
+            text = unicodedata.normalize("NFD", text.lower()).translate(_ACCENTS)
+        return text.translate(_PUNCTUATION).split()
 
     def _ascii(self, text: str) -> list[str]:
         text = _ASCII_CONTROL.sub("", text)
         if self.do_lower_case:
             text = text.lower()
-        return _ASCII_TOKEN.findall(text)
+        return _ASCII_WORD.findall(text)
 
 
 class BertTokenizer:
@@ -63,7 +118,8 @@ class BertTokenizer:
         vocab: tokens in the order of their ids; of duplicates the last counts.
         do_lower_case: True for uncased models.
         split_special_tokens: whether "[MASK]" in a text is split like any other
-            text, as in the original; False keeps special tokens whole.
+            text, as in the original; False keeps whole those of the five special
+            tokens that the vocabulary has.
 
     Raises:
         UserError: the vocabulary lacks [UNK].
@@ -84,6 +140,9 @@ class BertTokenizer:
         self._basic = BasicTokenizer(do_lower_case)
         self._cache: dict[str, list[str]] = {}
         self._longest = max(map(len, self.vocab))
+        self._specials = {token for token in SPECIALS if token in self._ids}
+        pattern = "|".join(re.escape(token) for token in SPECIALS if token in self._ids)
+        self._special = re.compile(f"({pattern})")
 
     def basic(self, text: str | bytes) -> list[str]:
         """Returns the words of a text, before WordPiece."""
@@ -96,12 +155,12 @@ class BertTokenizer:
         if self.split_special_tokens or "[" not in text:
             return [piece for word in self.basic(text) for piece in self._pieces(word)]
         tokens = []
-        for part in _SPECIAL.split(text):
-            if part in SPECIALS:
+        for part in self._special.split(text):
+            if part in self._specials:
                 tokens.append(part)
-                continue
-            for word in self.basic(part):
-                tokens.extend(self._pieces(word))
+            else:
+                for word in self.basic(part):
+                    tokens.extend(self._pieces(word))
         return tokens
 
     def ids(self, tokens: Sequence[str]) -> list[int]:
@@ -120,18 +179,19 @@ class BertTokenizer:
         return [self._ids[token] for token in self.tokenize(text)]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Returns readable text: pieces joined, no spaces before punctuation."""
-        words: list[str] = []
-        for i in ids:
-            token = self.vocab[i] if 0 <= i < len(self.vocab) else UNK
-            if skip_special_tokens and token in (PAD, CLS, SEP):
-                continue
-            if token.startswith("##") and words:
-                words[-1] += token[2:]
-            else:
-                words.append(token)
-        text = re.sub(r" ([.,!?;:)\]}%])", r"\1", " ".join(words))
-        return re.sub(r"([(\[{]) (?=\S)", r"\1", text)
+        """Returns readable text: pieces joined, punctuation moved to its word.
+
+        Args:
+            ids: token ids; one outside of the vocabulary reads as [UNK].
+            skip_special_tokens: leave out [PAD], [CLS] and [SEP].
+        """
+        tokens = [self.vocab[i] if 0 <= i < len(self.vocab) else UNK for i in ids]
+        if skip_special_tokens:
+            tokens = [token for token in tokens if token not in (PAD, CLS, SEP)]
+        text = " ".join(tokens).replace(" ##", "")
+        for pattern, replacement in DECODE_RULES:
+            text = re.sub(pattern, replacement, text)
+        return text
 
     @property
     def pad_id(self) -> int:
@@ -159,6 +219,8 @@ class BertTokenizer:
         return self.ids([MASK])[0]
 
     def _pieces(self, word: str) -> list[str]:
+        if len(word) > MAX_CHARS_PER_WORD:
+            return [UNK]
         pieces = self._cache.get(word)
         if pieces is None:
             pieces = self._split(word)
@@ -167,8 +229,6 @@ class BertTokenizer:
         return pieces
 
     def _split(self, word: str) -> list[str]:
-        if len(word) > MAX_CHARS_PER_WORD:
-            return [UNK]
         pieces, start = [], 0
         while start < len(word):
             prefix = "##" if start else ""
@@ -181,50 +241,3 @@ class BertTokenizer:
             else:
                 return [UNK]
         return pieces
-
-
-_ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_ASCII_TOKEN = re.compile(r"[!-/:-@\[-`{-~]|[^\s!-/:-@\[-`{-~]+")
-_PUNCTUATION_CACHE: dict[str, bool] = {}
-
-
-def _clean(char: str) -> str:
-    if char in "\t\n\r":
-        return " "
-    if char in "\0\ufffd":
-        return ""
-    category = unicodedata.category(char)
-    if category in ("Cc", "Cf"):
-        return ""
-    return " " if category == "Zs" else char
-
-
-def is_punctuation(char: str) -> bool:
-    """Tells whether a character is split off: ASCII symbols and category P."""
-    known = _PUNCTUATION_CACHE.get(char)
-    if known is None:
-        code = ord(char)
-        known = (
-            33 <= code <= 47
-            or 58 <= code <= 64
-            or 91 <= code <= 96
-            or 123 <= code <= 126
-            or unicodedata.category(char).startswith("P")
-        )
-        _PUNCTUATION_CACHE[char] = known
-    return known
-
-
-def _split_punctuation(word: str) -> list[str]:
-    parts: list[str] = []
-    inside = False
-    for char in word:
-        if is_punctuation(char):
-            parts.append(char)
-            inside = False
-        elif inside:
-            parts[-1] += char
-        else:
-            parts.append(char)
-            inside = True
-    return parts
