@@ -1,6 +1,10 @@
 """WordPiece vocabularies: reading, checking and training them."""
 
 import collections
+import math
+import os
+import pathlib
+import re
 from collections.abc import Iterable, Sequence
 
 from tfdl.engine import errors, files
@@ -8,32 +12,48 @@ from tfdl.engine import errors, files
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIALS = (PAD, UNK, CLS, SEP, MASK)
 MAX_BYTES = 256 << 20
+# Of the training corpus: longer and rarer words are left out.
+MAX_CHARS_PER_TOKEN = 50
+MAX_WORDS = 5_000_000
 
 
 def load_vocab(path: files.PathLike) -> list[str]:
     """Reads a `vocab.txt`: one token per line, ids are line numbers.
 
-    Lines are stripped, as in the original.
+    Lines are stripped, as in the original (tokenization.load_vocab).
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, or lacks [UNK].
+        UserError: the file is missing, empty, too large or not UTF-8, or it lacks
+            [UNK].
     """
-    tokens = [line.strip() for line in files.read_text(path, MAX_BYTES).split("\n")]
-    while tokens and not tokens[-1]:
-        tokens.pop()
+    tokens = _read_lines(path)
     if UNK not in tokens:
         raise errors.UserError(f"{path} is not a WordPiece vocabulary: it lacks {UNK}")
     return tokens
 
 
-def check_vocab(tokens: Sequence[str], rows: int | None = None) -> list[str]:
+def _read_lines(path: files.PathLike) -> list[str]:
+    lines = [line.strip() for line in files.read_text(path, MAX_BYTES).split("\n")]
+    # What follows the last line's end is no line.
+    return lines if lines[-1] else lines[:-1]
+
+
+def check_vocab(
+    vocab: files.PathLike | Sequence[str], rows: int | None = None
+) -> list[str]:
     """Returns what is wrong or doubtful about a vocabulary, in words.
 
     Args:
-        tokens: the tokens in the order of their ids.
+        vocab: a vocabulary file, or the tokens in the order of their ids.
         rows: rows of the word embedding it goes with, if known.
+
+    Raises:
+        UserError: the file is missing, empty, too large or not UTF-8.
     """
+    tokens = _read_lines(vocab) if isinstance(vocab, str | os.PathLike) else vocab
     problems = [f"lacks {special}" for special in SPECIALS if special not in tokens]
+    if PAD in tokens and tokens[0] != PAD:
+        problems.append(f"{PAD} has id {tokens.index(PAD)}, padding is written as 0")
     counts = collections.Counter(tokens)
     twice = [token for token, count in counts.items() if count > 1 and token]
     if twice:
@@ -63,125 +83,124 @@ def infer_casing(name: str) -> bool | None:
     Casing is stored in no original checkpoint (google-research/bert,
     tokenization.validate_case_matches_checkpoint).
     """
-    name = name.lower()
-    if "uncased" in name:
-        return True
-    if "multi_cased" in name or "cased" in name:
-        return False
-    if "multilingual_l-12" in name or "chinese_l-12" in name:
-        return True
+    parts = pathlib.PurePath(name.lower()).parts
+    # Of ".../uncased_L-12_H-768_A-12/bert_model.ckpt" the folder tells.
+    for part in reversed(parts):
+        if re.search(r"(?<![a-z])uncased(?![a-z])", part):
+            return True
+        if re.search(r"(?<![a-z])cased(?![a-z])", part):
+            return False
+        if re.search(r"(multilingual|chinese)_l-12", part):
+            return True
     return None
 
 
 def train_wordpiece(
-    texts: Iterable[str], vocab_size: int, do_lower_case: bool = True
+    texts: Iterable[str],
+    vocab_size: int,
+    do_lower_case: bool = True,
+    unused: int = 0,
 ) -> list[str]:
-    """Learns a WordPiece vocabulary.
+    """Learns a WordPiece vocabulary by tensorflow-text's top-down algorithm.
 
-    Starts from characters and joins, again and again, the pair of neighbouring
-    pieces with the highest `count(ab) / (count(a) * count(b))` among the frequent
-    ones (Schuster & Nakajima 2012), until the size is reached. Deterministic.
+    All substrings of the words are counted; those over a threshold stay, each taking
+    its count from its own prefixes, and the words are split anew with what stayed,
+    four times. The threshold is searched that gives the wanted size. The result is
+    the same for the same words, whatever their order.
 
     Args:
         texts: the corpus.
-        vocab_size: how many tokens at most, the special ones included.
+        vocab_size: how many tokens at most, the special ones included. A small
+            corpus may give fewer.
         do_lower_case: whether text is lowercased and stripped of accents.
+        unused: how many entries [unused0], [unused1] ... to reserve after [PAD].
 
     Returns:
-        The tokens: specials first, then characters, then longer pieces.
+        The tokens: [PAD], reserved ones, the other special tokens, characters by
+        code point, then the rest, frequent ones first.
+
+    Raises:
+        UserError: there are no words, or the size leaves no room for characters.
     """
     from tfdl.text.wordpiece import BasicTokenizer
 
+    reserved = [PAD, *(f"[unused{i}]" for i in range(unused)), *SPECIALS[1:]]
+    # Every character may need two entries; a third of the room stays for more.
+    characters = (vocab_size - len(reserved)) // 3
+    if characters < 1:
+        raise errors.UserError(
+            f"a vocabulary of {vocab_size} is too small: {len(reserved)} special "
+            "tokens and some characters have to fit"
+        )
     basic = BasicTokenizer(do_lower_case)
     counts: collections.Counter[str] = collections.Counter()
     for text in texts:
         counts.update(basic.tokenize(text))
     if not counts:
         raise errors.UserError("no words to learn a vocabulary from")
-    words = {word: count for word, count in counts.items() if len(word) <= 100}
-    alphabet = collections.Counter()
-    for word, count in words.items():
-        alphabet.update({char: count for char in set(_pieces(word))})
-    room = vocab_size - len(SPECIALS)
-    kept = [piece for piece, _ in _ranked(alphabet)][: max(room // 2, 1)]
-    tokens = list(SPECIALS) + sorted(kept)
-    merges = _Merges(words, set(kept))
-    while len(tokens) < vocab_size:
-        piece = merges.join_best()
-        if piece is None:
-            break
-        if piece not in merges.known:
-            merges.known.add(piece)
-            tokens.append(piece)
-    return tokens
+    return _learn(sorted(counts.items()), vocab_size, reserved, characters)
 
 
-class _Merges:
-    """Words as pieces, and the pairs of neighbours in them."""
+def _learn(
+    counts: list[tuple[str, int]], size: int, reserved: list[str], characters: int
+) -> list[str]:
+    from tensorflow_text.tools.wordpiece_vocab import (
+        wordpiece_tokenizer_learner_lib as learner,
+    )
 
-    def __init__(self, words: dict[str, int], alphabet: set[str]):
-        self.known = set(alphabet)
-        self._words, self._counts = [], []
-        for word, count in words.items():
-            pieces = _pieces(word)
-            if all(piece in alphabet for piece in pieces):
-                self._words.append(pieces)
-                self._counts.append(count)
-        self._pairs: collections.Counter[tuple[str, str]] = collections.Counter()
-        self._where: dict[tuple[str, str], set[int]] = collections.defaultdict(set)
-        self._singles: collections.Counter[str] = collections.Counter()
-        for i in range(len(self._words)):
-            self._count(i, +1)
-
-    def join_best(self) -> str | None:
-        """Joins the best pair everywhere; returns the new piece."""
-        frequent = [pair for pair, count in self._pairs.items() if count > 1]
-        if not frequent:
-            return None
-        # The likelihood ratio alone would pick the rarest pairs first; weighing it
-        # with the count (the gain in log-likelihood) finds the useful ones.
-        best = max(frequent, key=lambda pair: (self._gain(pair), pair))
-        joined = best[0] + best[1].removeprefix("##")
-        for i in list(self._where[best]):
-            self._count(i, -1)
-            self._words[i] = _join(self._words[i], best, joined)
-            self._count(i, +1)
-        return joined
-
-    def _gain(self, pair: tuple[str, str]) -> float:
-        count = self._pairs[pair]
-        both = self._singles[pair[0]] * self._singles[pair[1]]
-        return count * (count / both) ** 0.5
-
-    def _count(self, i: int, sign: int) -> None:
-        pieces, count = self._words[i], self._counts[i] * sign
-        for piece in pieces:
-            self._singles[piece] += count
-        for pair in zip(pieces, pieces[1:], strict=False):
-            self._pairs[pair] += count
-            if sign > 0:
-                self._where[pair].add(i)
-            else:
-                self._where[pair].discard(i)
-                if not self._pairs[pair]:
-                    del self._pairs[pair]
-
-
-def _pieces(word: str) -> list[str]:
-    return [word[0], *(f"##{char}" for char in word[1:])]
-
-
-def _join(pieces: list[str], pair: tuple[str, str], joined: str) -> list[str]:
-    result, i = [], 0
-    while i < len(pieces):
-        if tuple(pieces[i : i + 2]) == pair:
-            result.append(joined)
-            i += 2
+    # `learner.learn` itself may end far from the size, on either side of it.
+    words = learner.get_input_words(counts, reserved, MAX_CHARS_PER_TOKEN)
+    allowed = learner.get_allowed_chars(words, characters)
+    words = learner.filter_input_words(words, allowed, MAX_WORDS)
+    if not words:
+        raise errors.UserError("no words to learn a vocabulary from")
+    parameters = learner.Params(
+        upper_thresh=None,
+        lower_thresh=None,
+        num_iterations=4,
+        max_input_tokens=MAX_WORDS,
+        max_token_length=MAX_CHARS_PER_TOKEN,
+        max_unique_chars=characters,
+        vocab_size=size,
+        slack_ratio=0,
+        include_joiner_token=True,
+        joiner="##",
+        reserved_tokens=reserved,
+    )
+    low, high = 1, max(count for _, count in words)
+    best: list[str] = []
+    while low <= high:
+        # Sizes fall about as a power of the threshold: halve its logarithm.
+        threshold = math.isqrt(low * high)
+        learned = learner.learn_with_thresh(words, threshold, parameters)
+        tokens = [token for token in learned if _can_occur(token)]
+        if len(tokens) >= size:
+            best, low = tokens, threshold + 1
+            if len(tokens) <= 1.1 * size:
+                break
         else:
-            result.append(pieces[i])
-            i += 1
-    return result
+            # A vocabulary under the size counts until one over it is found.
+            best = best if len(best) >= len(tokens) else tokens
+            high = threshold - 1
+    return _cut(best, size, set(reserved))
 
 
-def _ranked(counts: collections.Counter) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+def _can_occur(token: str) -> bool:
+    """Tells whether text can give a piece: punctuation stands alone, as a word."""
+    from tfdl.text.wordpiece import is_cjk, is_punctuation
+
+    inside = token.startswith("##") and len(token) == 3
+    return not (inside and (is_punctuation(token[2]) or is_cjk(token[2])))
+
+
+def _cut(tokens: list[str], size: int, reserved: set[str]) -> list[str]:
+    """Drops the rarest pieces of two or more characters until the size is met."""
+    excess = max(len(tokens) - size, 0)
+    kept = []
+    for token in reversed(tokens):
+        single = len(token.removeprefix("##")) == 1
+        if excess and not single and token not in reserved:
+            excess -= 1
+        else:
+            kept.append(token)
+    return kept[::-1]
