@@ -1,11 +1,15 @@
 """Optimizers against the originals' trajectories and float64 NumPy."""
 
+import concurrent.futures
+import json
+import socket
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.engine import rules
-from tests.helpers import golden
+from tests.helpers import golden, run_python
 from tfdl.engine import errors, optimizers, schedules
 
 EXCLUDED = ("LayerNorm", "layer_norm", "bias")
@@ -311,6 +315,51 @@ def test_clip_by_value_follows_the_norm():
     np.testing.assert_allclose(variables["w"], [-0.5, -0.5])
     optimizer.apply([tf.constant([0.3, -0.4])], [variables["w"]], 1.0)
     np.testing.assert_allclose(variables["w"], [-0.8, -0.1], rtol=1e-6)
+
+
+# --- replicas --------------------------------------------------------------------
+
+
+def test_two_replicas_equal_numpy():
+    # Takes 25 s: every optimizer is traced for two devices, in one process.
+    done = run_python("-m", "tests.engine.replicas", "rules")
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert set(result) == set(rules.CASES)
+    for case, (error, spread) in result.items():
+        assert error <= 1e-6 and spread == 0.0, (case, error, spread)
+
+
+def test_sparse_gradients_of_two_replicas():
+    done = run_python("-m", "tests.engine.replicas", "sparse")
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    norm = np.sqrt(2 * 2**2 + 2 * 4**2)  # row 0 twice, row 1 four times
+    np.testing.assert_allclose(result["norms"], norm, rtol=1e-6)
+    for table in result["tables"]:
+        np.testing.assert_allclose(np.array(table)[:, 0] * norm, [-2, -4, 0, 0], 1e-6)
+
+
+def test_two_workers_equal_numpy():
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("localhost", 0))
+        workers = [f"localhost:{each.getsockname()[1]}" for each in (one, other)]
+
+    def work(index):
+        task = {"type": "worker", "index": index}
+        cluster = json.dumps({"cluster": {"worker": workers}, "task": task})
+        return run_python(
+            "-m", "tests.engine.replicas", "workers", env={"TF_CONFIG": cluster}
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for done in pool.map(work, range(2)):
+            assert done.returncode == 0, done.stderr[-2000:]
+            result = json.loads(done.stdout)
+            assert set(result) == {"bert_adam", "lamb", "sgd_nesterov"}
+            for case, (error, _) in result.items():
+                assert error <= 1e-6, (case, error)
 
 
 # --- multipliers, state, options -------------------------------------------------

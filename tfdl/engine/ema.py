@@ -18,7 +18,7 @@ class ExponentialMovingAverage:
 
     Args:
         decay: the decay, or a function of the number of averagings made so far (a
-            float32 tensor), such as `warmed_up(0.999)` or `running_mean`. It is the
+            float32 tensor), such as `warmed_up(0.999)` or `averaged_sgd`. It is the
             attribute `decay`, read when the step is traced: a phase may change it.
         variables: the weights; their values now are the first averages.
         start: the first so many updates copy the weights instead of averaging
@@ -104,14 +104,15 @@ def warmed_up(decay: float) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda n: tf.minimum(decay, (1.0 + n) / (10.0 + n))
 
 
-def running_mean(n: tf.Tensor) -> tf.Tensor:
-    """The decay of the plain mean of all weights since the start.
+def averaged_sgd(n: tf.Tensor) -> tf.Tensor:
+    """The decay that turns SGD into torch's averaged SGD from `begin` on.
 
-    With it and `start=NEVER`, SGD becomes averaged SGD (Polyak & Juditsky 1992) from
-    `begin` on; called when the validation loss stops falling, that is NT-ASGD
-    (Merity et al. 2017, algorithm 1).
+    The average is the mean of all weights but the first (Polyak & Juditsky 1992;
+    torch copies twice before it averages). With `start=NEVER`, and `begin` called
+    when the validation loss stops falling, this is NT-ASGD (Merity et al. 2017,
+    algorithm 1).
     """
-    return n / (n + 1.0)
+    return tf.maximum(n - 1.0, 0.0) / tf.maximum(n, 1.0)
 
 
 def half_life(updates: float) -> float:
