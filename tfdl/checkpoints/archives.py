@@ -64,7 +64,9 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         return archive.read(name)
     except (*DAMAGE, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{archive.filename}: {name} is damaged ({reason})") from None
+        raise UserError(
+            f"{archive.filename}: {sniff.shown(name)} is damaged ({reason})"
+        ) from None
 
 
 def unpack(
@@ -91,8 +93,9 @@ def unpack(
                     _copy(source, sink, member.file_size)
             except DAMAGE as error:
                 reason = " ".join(str(error).split())[:200]
+                name = sniff.shown(member.filename)
                 raise UserError(
-                    f"{path}: {member.filename!r} cannot be unpacked ({reason})"
+                    f"{path}: {name} cannot be unpacked ({reason})"
                 ) from None
             written.append(target)
     return written
@@ -110,17 +113,20 @@ def _check(
     for member in members:
         name = member.filename
         if name in names:
-            raise UserError(f"{path} has two members called {name!r}")
+            raise UserError(f"{path} has two members called {sniff.shown(name)}")
         names.add(name)
         if member.flag_bits & 1:
-            raise UserError(f"{path}: {name!r} is encrypted")
+            raise UserError(f"{path}: {sniff.shown(name)} is encrypted")
         if not compressed and member.compress_type != zipfile.ZIP_STORED:
-            raise UserError(f"{path}: {name!r} is compressed, which is not expected")
+            raise UserError(
+                f"{path}: {sniff.shown(name)} is compressed, which is not expected"
+            )
         large = member.file_size > SMALL
         if large and member.file_size > MAX_RATIO * max(member.compress_size, 1):
             raise UserError(
-                f"{path}: {name!r} would unpack from {member.compress_size:,} to "
-                f"{member.file_size:,} bytes: refused as a decompression bomb"
+                f"{path}: {sniff.shown(name)} would unpack from "
+                f"{member.compress_size:,} to {member.file_size:,} bytes: refused as a "
+                "decompression bomb"
             )
     total = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
@@ -136,10 +142,10 @@ def _inside(path: files.PathLike, member: zipfile.ZipInfo) -> pathlib.PurePosixP
     name = member.filename
     mode = member.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise UserError(f"{path}: {name!r} is a link or a device: refused")
+        raise UserError(f"{path}: {sniff.shown(name)} is a link or a device: refused")
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise UserError(f"{path}: {name!r} leads out of the folder: refused")
+        raise UserError(f"{path}: {sniff.shown(name)} leads out of the folder: refused")
     return pathlib.PurePosixPath(*parts)
 
 

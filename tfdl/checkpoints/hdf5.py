@@ -1,4 +1,8 @@
-"""Reading HDF5 files that may come from anywhere."""
+"""Reading HDF5 files that may come from anywhere.
+
+Links, other files, sizes and filters are checked here. The bytes themselves are
+parsed by the HDF5 library, which is known to hang on some damaged files.
+"""
 
 import dataclasses
 import math
@@ -87,7 +91,7 @@ class _Reader:
             full = f"{name}/{key}" if name else key
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise UserError(
-                    f"{self.path}: {full!r} is a link to another place: refused"
+                    f"{self.path}: {sniff.shown(full)} is a link elsewhere: refused"
                 )
             item = group[key]
             if isinstance(item, h5py.Group):
@@ -95,30 +99,36 @@ class _Reader:
             elif isinstance(item, h5py.Dataset):
                 self.dataset(item, full)
             else:
-                raise UserError(f"{self.path}: {full!r} is neither group nor array")
+                raise UserError(
+                    f"{self.path}: {sniff.shown(full)} is neither group nor array"
+                )
 
     def dataset(self, dataset: h5py.Dataset, name: str) -> None:
         """Reads an array, once its size is known to be plausible."""
         self._once(dataset, name)
         self._attributes(dataset, name)
         if dataset.is_virtual or dataset.external:
-            raise UserError(f"{self.path}: {name!r} lies in other files: refused")
+            raise UserError(
+                f"{self.path}: {sniff.shown(name)} lies in other files: refused"
+            )
         properties = dataset.id.get_create_plist()
         filters = {
             properties.get_filter(i)[0] for i in range(properties.get_nfilters())
         }
         if not filters <= _FILTERS:
             odd = sorted(filters - _FILTERS)
-            raise UserError(f"{self.path}: {name!r} is packed by unknown filter {odd}")
+            raise UserError(
+                f"{self.path}: {sniff.shown(name)} is packed by unknown filter {odd}"
+            )
         if dataset.shape is None:
-            raise UserError(f"{self.path}: {name!r} has no value")
+            raise UserError(f"{self.path}: {sniff.shown(name)} has no value")
         size = math.prod(dataset.shape) * dataset.dtype.itemsize
         stored = dataset.id.get_storage_size()
         self.left -= size
         if self.left < 0 or size > max(SMALL, MAX_RATIO * stored):
             raise UserError(
-                f"{self.path}: {name!r} {list(dataset.shape)} would take {size:,} "
-                f"bytes from {stored:,} stored: refused"
+                f"{self.path}: {sniff.shown(name)} {list(dataset.shape)} would take "
+                f"{size:,} bytes from {stored:,} stored: refused"
             )
         if h5py.check_string_dtype(dataset.dtype):
             self.contents.arrays[name] = np.asarray(dataset.asstr()[()])
@@ -133,7 +143,7 @@ class _Reader:
             size = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
             if size > MAX_ATTRIBUTE:
                 raise UserError(
-                    f"{self.path}: attribute {key!r} of {name or '/'!r} takes "
+                    f"{self.path}: attribute {sniff.shown(f'{name}@{key}')} takes "
                     f"{size:,} bytes: refused"
                 )
             if not h5py.check_string_dtype(attribute.dtype):
@@ -145,7 +155,9 @@ class _Reader:
     def _check_dtype(self, dtype: np.dtype, name: str) -> None:
         base = dtype.subdtype[0] if dtype.subdtype else dtype
         if base.kind not in "biufcS":
-            raise UserError(f"{self.path}: {name!r} has dtype {dtype}: refused")
+            raise UserError(
+                f"{self.path}: {sniff.shown(name)} has dtype {dtype}: refused"
+            )
 
     def _once(self, item: h5py.Group | h5py.Dataset, name: str) -> None:
         # A group inside of itself would never end; one array under many names would
@@ -155,5 +167,7 @@ class _Reader:
             raise UserError(f"{self.path} has more than {MAX_OBJECTS:,} objects")
         place = h5py.h5o.get_info(item.id).addr
         if place in self.seen:
-            raise UserError(f"{self.path}: {name!r} is a second name of an object")
+            raise UserError(
+                f"{self.path}: {sniff.shown(name)} is a second name of an object"
+            )
         self.seen.add(place)

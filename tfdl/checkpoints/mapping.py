@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfdl.checkpoints import sniff
 from tfdl.engine.errors import UserError
 
 SHOWN = 5
@@ -64,9 +65,13 @@ def listing(what: str, names: Collection[str]) -> str:
     """Returns `"3 missing (a, b, c)"`, cut short, or `""` without names."""
     if not names:
         return ""
-    shown = ", ".join(list(names)[:SHOWN])
+    shown = ", ".join(map(_plain, list(names)[:SHOWN]))
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)} {what} ({shown}{more})"
+
+
+def _plain(name: str) -> str:
+    return name if name.isprintable() and len(name) <= 120 else sniff.shown(name)
 
 
 def _is_real(dtype: np.dtype) -> bool:

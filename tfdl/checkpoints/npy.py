@@ -3,6 +3,7 @@
 import io
 import math
 import pathlib
+import tokenize
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +11,17 @@ import numpy as np
 from tfdl.checkpoints import archives, sniff
 from tfdl.engine import files
 from tfdl.engine.errors import UserError
+
+# NumPy parses the header as Python.
+_HEADER_DAMAGE = (
+    EOFError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
 
 
 def read(path: files.PathLike) -> np.ndarray:
@@ -36,7 +48,7 @@ def read_npz(path: files.PathLike, max_bytes: int = 8 << 30) -> dict[str, np.nda
     arrays = {}
     with archives.open_zip(path, max_bytes) as archive:
         for name in archive.namelist():
-            where = f"{path} ({name})"
+            where = f"{path} ({sniff.shown(name)})"
             if not name.endswith(".npy"):
                 raise UserError(f"{where}: not a NumPy array")
             data = archives.read_member(archive, name)
@@ -53,7 +65,7 @@ def _read(file: BinaryIO, size: int, where: str) -> np.ndarray:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+    except _HEADER_DAMAGE as error:
         found = f": {sniff.instead(where)}" if pathlib.Path(where).is_file() else ""
         raise UserError(f"{where} is not a NumPy array{found} ({error})") from None
     if dtype.hasobject:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfdl.checkpoints import numpy_pickle
+from tfdl.checkpoints import numpy_pickle, sniff
 from tfdl.engine.errors import UserError
 
 # Modules that were renamed between Python 2 and 3, and between NumPy 1 and 2.
@@ -297,8 +297,9 @@ class _Machine:
         if self.inert and full.startswith(self.inert):
             return Global(full, None, inert=True)
         raise Refused(
-            f"{self.where}: refused: the pickle asks for {f'{module}.{name}'!r}, which "
-            "data has no need of; nothing of it was run",
+            f"{self.where}: refused: the pickle asks for "
+            f"{sniff.shown(f'{module}.{name}')}, which data has no need of; nothing of "
+            "it was run",
             full,
         )
 

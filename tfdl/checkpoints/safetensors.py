@@ -64,8 +64,8 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
     for name, (_, _, first, last) in sorted(places.items(), key=lambda p: p[1][2:]):
         if first != end:
             raise UserError(
-                f"{path} is damaged: tensor {name!r} begins at byte {first:,} of the "
-                f"data, the one before it ends at {end:,}"
+                f"{path} is damaged: tensor {sniff.shown(name)} begins at byte {first:,} "
+                f"of the data, the one before it ends at {end:,}"
             )
         end = last
     if end != size:
@@ -110,15 +110,17 @@ def read_sharded(index: files.PathLike) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(set(map(str, listed.values()))):
         if name != os.path.basename(name) or name in ("", ".", ".."):
-            raise UserError(f"{index}: {name!r} is not a plain file name: refused")
+            raise UserError(
+                f"{index}: {sniff.shown(name)} is not a plain file name: refused"
+            )
         shard = index.parent / name
         found = read(shard)
         expected = {key for key, value in listed.items() if value == name}
         if set(found) != expected:
             odd = sorted(set(found) ^ expected)
             raise UserError(
-                f"{shard} does not hold what {index.name} says: {odd[0]!r} and "
-                f"{len(odd) - 1} more are in only one of them"
+                f"{shard} does not hold what {index.name} says: {sniff.shown(odd[0])} "
+                f"and {len(odd) - 1} more are in only one of them"
             )
         tensors.update(found)
     return tensors
@@ -145,7 +147,9 @@ def write(
         array = np.asarray(array)
         dtype = _NAMES.get(array.dtype.newbyteorder("<"))
         if dtype is None or name == _METADATA:
-            raise UserError(f"{name!r} ({array.dtype}) cannot be written to {path}")
+            raise UserError(
+                f"{sniff.shown(name)} ({array.dtype}) cannot be written to {path}"
+            )
         place = [end, end + array.nbytes]
         header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": place}
         end += array.nbytes
@@ -215,13 +219,16 @@ def _place(
         whole = False
     if not whole or len(shape) > MAX_DIMENSIONS:
         raise UserError(
-            f"{path} is damaged: tensor {name!r} has no valid dtype, shape and offsets"
+            f"{path} is damaged: tensor {sniff.shown(name)} has no valid dtype, shape "
+            "and offsets"
         )
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise UserError(f"{path}: tensor {name!r} has unknown dtype {dtype!r}")
+        raise UserError(
+            f"{path}: tensor {sniff.shown(name)} has unknown dtype {sniff.shown(dtype)}"
+        )
     if math.prod(shape) * _DTYPES[dtype].itemsize != last - first:
         raise UserError(
-            f"{path} is damaged: tensor {name!r} {shape} of {dtype} in "
+            f"{path} is damaged: tensor {sniff.shown(name)} {shape} of {dtype} in "
             f"{last - first:,} bytes"
         )
     return _DTYPES[dtype], tuple(shape), first, last

@@ -1,4 +1,4 @@
-"""What kind of file something is, by its first bytes."""
+"""What to say about foreign files: their kind, and names in them."""
 
 import pathlib
 
@@ -37,6 +37,12 @@ def kind(path: files.PathLike) -> str:
     if head[:1] == b"\x80" and 2 <= head[1:2][0] <= 5:
         return PICKLE
     return UNKNOWN
+
+
+def shown(name: object) -> str:
+    """Returns a name from a file as it fits into a line: quoted, not too long."""
+    text = repr(name)
+    return text if len(text) <= 120 else f"{text[:100]}...{text[-10:]}"
 
 
 def instead(path: files.PathLike) -> str:

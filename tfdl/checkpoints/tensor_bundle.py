@@ -84,7 +84,7 @@ def check(prefix: files.PathLike) -> dict[str, Entry]:
         name = key.decode("utf-8", "replace")
         problem, entry = _entry(value, sizes)
         if problem:
-            raise UserError(f"{path}: {name!r} {problem}")
+            raise UserError(f"{path}: {sniff.shown(name)} {problem}")
         # Keys of slices begin with a zero byte; they belong to a listed tensor.
         if not key.startswith(b"\0"):
             entries[name] = entry

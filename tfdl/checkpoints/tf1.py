@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tfdl.checkpoints import atomic, tensor_bundle
+from tfdl.checkpoints import atomic, sniff, tensor_bundle
 from tfdl.engine import files
 from tfdl.engine.errors import UserError
 
@@ -81,7 +81,7 @@ def read(
             arrays[name] = np.asarray(reader.get_tensor(name))
     except (IndexError, ValueError, MemoryError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:200]
-        at = f"at {name!r} " if name else ""
+        at = f"at {sniff.shown(name)} " if name else ""
         raise UserError(f"{prefix} is damaged {at}({reason})") from None
     return arrays
 

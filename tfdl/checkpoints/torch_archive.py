@@ -120,7 +120,7 @@ class _Storages:
         if storage is None:
             storage = self.by_key[key] = self.make(key, kind.name, count)
         if _STORAGES[storage.kind] != _STORAGES[kind.name]:
-            raise ValueError(f"storage {key} has two types")
+            raise ValueError(f"storage {sniff.shown(key)} has two types")
         view = reference[5] if len(reference) == 6 else None
         return storage if view is None else self.view(storage, view)
 
@@ -224,9 +224,11 @@ def _fill(path, archive, name: str, storage: _Storage) -> None:
     try:
         found = archive.getinfo(name).file_size
     except KeyError:
-        raise UserError(f"{path} is damaged: {name} is missing") from None
+        raise UserError(f"{path} is damaged: {sniff.shown(name)} is missing") from None
     if found != size:
-        raise UserError(f"{path} is damaged: {name} has {found:,} bytes, not {size:,}")
+        raise UserError(
+            f"{path} is damaged: {sniff.shown(name)} has {found:,} bytes, not {size:,}"
+        )
     if size:
         data = np.frombuffer(archives.read_member(archive, name), np.uint8)
         storage.array.view(np.uint8)[:] = data
@@ -271,13 +273,15 @@ def _fill_from_stream(path, file, key, storage, swapped) -> None:
     count = int.from_bytes(file.read(8), order, signed=True)
     if count != len(storage.array):
         raise UserError(
-            f"{path} is damaged or truncated: storage {key} has {count:,} elements, "
-            f"not {len(storage.array):,}"
+            f"{path} is damaged or truncated: storage {sniff.shown(key)} has {count:,} "
+            f"elements, not {len(storage.array):,}"
         )
     if count:
         view = memoryview(storage.array.view(np.uint8))
         if file.readinto(view) != len(view):
-            raise UserError(f"{path} is truncated: storage {key} is cut off")
+            raise UserError(
+                f"{path} is truncated: storage {sniff.shown(key)} is cut off"
+            )
     if swapped:
         storage.swap()
 
