@@ -71,7 +71,9 @@ def test_missing_predictions():
     questions = squad.read_questions(TINY)
     full = CASES[0]["predictions"]
     part = {key: full[key] for key in ("q-a1", "q-n1")}
-    with pytest.raises(UserError, match="no prediction for 4 of 6 questions: q-a2, q-"):
+    with pytest.raises(
+        UserError, match="no prediction for 4 of 6 questions: 'q-a2', 'q-"
+    ):
         squad.evaluate_v2(questions, part)
     with pytest.raises(UserError, match="no no-answer number for 4 of 6 questions"):
         squad.evaluate_v2(questions, full, {"q-a1": 0.0, "q-n1": 0.0})
@@ -163,6 +165,18 @@ def test_broken_questions_are_named(tmp_path, content, said):
     with pytest.raises(UserError, match=said) as caught:
         squad.read_questions(path)
     assert "\n" not in str(caught.value)
+
+
+def test_names_from_files_are_quoted_and_short(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(in_file(qa(id="x\n" * 500, question=5))))
+    with pytest.raises(
+        UserError, match=r"\(id 'x\\nx.*\.\.\.'\): 'question' has"
+    ) as caught:
+        squad.read_questions(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    text = squad.missing_text("prediction", list("abcdefg"), 9)
+    assert text == "no prediction for 7 of 9 questions: 'a', 'b', 'c', 'd', 'e', ..."
 
 
 @pytest.mark.parametrize(

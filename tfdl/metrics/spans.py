@@ -93,7 +93,7 @@ def split_tag(tag: str) -> tuple[str, str]:
     prefix, _, kind = tag.partition("-")
     if tag != OUTSIDE and (prefix not in PREFIXES or not kind):
         raise errors.UserError(
-            f"tag {tag!r} is neither {OUTSIDE!r} nor one of {', '.join(PREFIXES)} "
+            f"tag {tag[:60]!r} is neither {OUTSIDE!r} nor one of {', '.join(PREFIXES)} "
             "with a type, as in 'B-PER'"
         )
     return prefix, kind

@@ -117,7 +117,7 @@ def read_na_probs(path: files.PathLike) -> dict[str, float]:
         is_number = type(value) in (int, float) and abs(value) <= sys.float_info.max
         if not is_number:
             raise errors.UserError(
-                f"{path}: {key!r} has to be a finite number, got {value!r}"[:300]
+                f"{path}: {shown(key)} has to be a finite number, got {value!r}"[:300]
             )
     return content
 
@@ -292,9 +292,15 @@ def find_best_threshold(
 
 
 def missing_text(what: str, missing: Sequence[str], total: int) -> str:
-    """Returns e.g. "no prediction for 7 of 20 questions: a, b, c, d, e, ..."."""
-    shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return f"no {what} for {len(missing)} of {total} questions: {shown}"
+    """Returns e.g. "no prediction for 7 of 20 questions: 'a', 'b', 'c', ..."."""
+    return f"no {what} for {len(missing)} of {total} questions: {shown(*missing)}"
+
+
+def shown(*names: str, most: int = 5) -> str:
+    """Returns names from a file as they fit into a line: quoted, short, not all."""
+    quoted = [repr(name) for name in names[:most]]
+    quoted = [x if len(x) <= 80 else x[:77] + "...'" for x in quoted]
+    return ", ".join([*quoted, "..."] if len(names) > most else quoted)
 
 
 def _all_there(what: str, ids: Sequence[str], given: Mapping[str, Any]) -> None:
@@ -341,7 +347,7 @@ def _official_sweep(predictions, scores, na_probs, has_answer) -> tuple[float, f
 
 def _question(entry: Any, context: str, where: str, need_answers: bool) -> Question:
     key = _get(entry, "id", str, where)
-    where = f"{where} (id {key!r})"
+    where = f"{where} (id {shown(key)})"
     text = _get(entry, "question", str, where)
     impossible = None
     if "is_impossible" in entry:
@@ -383,6 +389,7 @@ def _get(value: Any, key: str, kind: type, where: str) -> Any:
     found = value[key]
     if type(found) is not kind:
         raise errors.UserError(
-            f"{where}: {key!r} has to be {_KINDS[kind]}, got {_KINDS.get(type(found))}"
+            f"{where}: {shown(key)} has to be {_KINDS[kind]}, got "
+            f"{_KINDS.get(type(found))}"
         )
     return found

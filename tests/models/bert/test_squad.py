@@ -183,7 +183,7 @@ def test_lost_answers_are_dropped_and_counted(tmp_path, caplog):
         found = squad.read_examples(path, is_training=True)
     assert [example.id for example in found] == ["good", "leading"]
     assert "3 of 5 questions dropped" in caplog.text
-    assert "no-break space, another, blank" in caplog.text
+    assert "(e.g. 'no-break space', 'another', 'blank')" in caplog.text
     # Without training, no question is lost.
     assert len(squad.read_examples(path, is_training=False)) == 5
 

@@ -187,7 +187,7 @@ def write_predictions(
 def _check_row(cells: list[str], columns: int, where: str) -> None:
     if len(cells) < 2:
         raise errors.UserError(
-            f"{where}: a word and a tag are needed, got {cells[0]!r}"
+            f"{where}: a word and a tag are needed, got {cells[0][:60]!r}"
         )
     if len(cells) != columns:
         raise errors.UserError(
@@ -205,7 +205,7 @@ def _check_labels(sentences: Sequence[Sentence], label_ids: Mapping[str, int]) -
             if tag not in label_ids:
                 path, _, line = sentence.where.rpartition(":")
                 where = f"{path}:{int(line) + i}: " if path else ""
-                message = errors.unknown("tag", tag, label_ids)
+                message = errors.unknown("tag", tag[:60], label_ids)
                 raise errors.UserError(f"{where}{message}")
 
 

@@ -116,7 +116,7 @@ def read_examples(
         logging.warning(
             "%s: %d of %d questions dropped, their answers are not in the words of "
             "their passages (e.g. %s)",
-            *(path, len(lost), len(questions), ", ".join(lost[:3])),
+            *(path, len(lost), len(questions), squad.shown(*lost)),
         )
     return examples
 

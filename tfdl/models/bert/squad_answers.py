@@ -154,7 +154,7 @@ def find_answer(
             )
         if not (np.isfinite(start).all() and np.isfinite(end).all()):
             raise errors.UserError(
-                f"question {example.id!r}: the model's logits are not finite"
+                f"question {metrics.shown(example.id)}: the logits are not finite"
             )
         # Of all windows, the one that is least for "no answer" counts.
         if null is None or start[0] + end[0] < null[0] + null[1]:
