@@ -25,19 +25,19 @@ def get_config() -> ConfigDict:
     pretrain.eval_examples = 200
     pretrain.encoder = recipes.encoder("tiny")
     pretrain.encoder.max_position_embeddings = 128
-    pretrain.optimizer = recipes.optimizer(2e-3)
+    pretrain.optimizer = recipes.optimizer(5e-4)
     pretrain.phases = (
-        recipes.phase("32 tokens", 32, 5, steps=500, batch_size=32),
-        recipes.phase("64 tokens", 64, 10, steps=200, batch_size=32),
+        recipes.phase("32 tokens", 32, 5, steps=1200, batch_size=32),
+        recipes.phase("64 tokens", 64, 10, steps=150, batch_size=32),
     )
 
     classify = recipes.classification()
     classify.name = "classify"
     classify.data = "embedded:topics"
-    classify.max_seq_length = 64
+    classify.max_seq_length = 96
     classify.batch_size = 32
-    classify.epochs = 8.0
-    classify.optimizer = recipes.optimizer(5e-4)
+    classify.epochs = 6.0
+    classify.optimizer = recipes.optimizer(3e-4)
 
     config.stages = (pretrain, classify)
     return config
