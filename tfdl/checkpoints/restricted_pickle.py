@@ -424,6 +424,10 @@ _OPERATIONS = {
 }
 
 
+def _bytes():
+    return b""
+
+
 def _bytearray(data=b"", encoding="latin-1"):
     if isinstance(data, str):
         data = _encode(data, encoding)
@@ -451,6 +455,7 @@ def _counter(items=()):
 CONTAINERS = {
     "builtins.set": lambda items=(): set(map(_key, items)),
     "builtins.frozenset": lambda items=(): frozenset(map(_key, items)),
+    "builtins.bytes": _bytes,
     "builtins.bytearray": _bytearray,
     "_codecs.encode": _encode,
     "collections.OrderedDict": _ordered_dict,

@@ -64,8 +64,8 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
     for name, (_, _, first, last) in sorted(places.items(), key=lambda p: p[1][2:]):
         if first != end:
             raise UserError(
-                f"{path} is damaged: tensor {sniff.shown(name)} begins at byte {first:,} "
-                f"of the data, the one before it ends at {end:,}"
+                f"{path} is damaged: tensor {sniff.shown(name)} begins at byte "
+                f"{first:,} of the data, the one before it ends at {end:,}"
             )
         end = last
     if end != size:

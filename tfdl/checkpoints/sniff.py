@@ -34,7 +34,7 @@ def kind(path: files.PathLike) -> str:
         return LFS
     if head[8:9] == b"{" and head[4:8] == b"\0\0\0\0":
         return SAFETENSORS
-    if head[:1] == b"\x80" and 2 <= head[1:2][0] <= 5:
+    if head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x05":
         return PICKLE
     return UNKNOWN
 
