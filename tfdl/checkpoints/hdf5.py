@@ -30,7 +30,8 @@ class Contents:
     """What an HDF5 file holds.
 
     Attributes:
-        arrays: path without a leading slash -> array; texts are `str` objects.
+        arrays: path without a leading slash -> array; texts of any length are
+            `str` objects, those of a fixed length bytes.
         attributes: path (`""` is the root) -> name -> value, for groups and arrays
             that have any.
     """
@@ -130,7 +131,7 @@ class _Reader:
                 f"{self.path}: {sniff.shown(name)} {list(dataset.shape)} would take "
                 f"{size:,} bytes from {stored:,} stored: refused"
             )
-        if h5py.check_string_dtype(dataset.dtype):
+        if dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype):
             self.contents.arrays[name] = np.asarray(dataset.asstr()[()])
         else:
             self._check_dtype(dataset.dtype, name)
