@@ -7,8 +7,6 @@ import tensorflow as tf
 from tests.helpers import golden
 from tests.models.bert.tiny import close, inputs, load
 from tfdl.models.bert import losses
-from tfdl.models.bert.config import BertConfig
-from tfdl.models.bert.model import build_model
 from tfdl.models.bert.names import variable_names
 
 
@@ -126,83 +124,3 @@ def test_span_selector(pretrain):
     out = load("squad", extra)(features)
     close(out["start_logits"], io["start_logits"])
     close(out["end_logits"], io["end_logits"])
-
-
-@pytest.mark.parametrize(
-    "preset, vocab, count",
-    [
-        ("tiny", 30522, 4_385_920),
-        ("mini", 30522, 11_170_560),
-        ("small", 30522, 28_763_648),
-        ("medium", 30522, 41_373_184),
-        ("base", 30522, 109_482_240),
-        ("base", 28996, 108_310_272),
-        ("base", 119547, 177_853_440),
-        ("base", 105879, 167_356_416),
-        ("base", 21128, 102_267_648),
-        ("large", 30522, 335_141_888),
-        ("large", 28996, 333_579_264),
-    ],
-)
-def test_published_parameter_counts(preset, vocab, count):
-    assert BertConfig.preset(preset, vocab).num_parameters() == count
-
-
-def test_the_formula_counts_what_is_built():
-    config = BertConfig.preset("tiny", 100)
-    model = build_model({"head": "encoder", "encoder": config.to_dict()})
-    assert sum(np.prod(v.shape) for v in model.weights) == config.num_parameters()
-
-
-def test_mixed_precision_stays_finite_and_close(pretrain):
-    import keras
-
-    exact = load()(inputs(pretrain))["sequence_output"]
-    for policy in ("mixed_bfloat16", "mixed_float16"):
-        keras.config.set_dtype_policy(policy)
-        try:
-            half = load()(inputs(pretrain))
-        finally:
-            keras.config.set_dtype_policy("float32")
-        assert half["sequence_output"].dtype == tf.float32
-        np.testing.assert_allclose(half["sequence_output"], exact, atol=0.1)
-        assert np.isfinite(half["mlm_logits"]).all()
-
-
-def test_xla_computes_the_same(pretrain):
-    model = load()
-    features = {k: tf.constant(v) for k, v in inputs(pretrain).items()}
-    compiled = tf.function(lambda f: model(f)["sequence_output"], jit_compile=True)
-    close(compiled(features), model(features)["sequence_output"], 1e-5)
-
-
-@pytest.mark.parametrize(
-    "layers",
-    [
-        "embeddings",
-        "last",
-        "second_to_last",
-        "weighted_sum_all",
-    ],
-)
-def test_feature_tagger_leaves_the_encoder_alone(pretrain, layers):
-    options = {"num_labels": 5, "layers": layers, "units": 8}
-    model = load("ner_features", head_config=options)
-    with tf.GradientTape() as tape:
-        out = model(inputs(pretrain), training=True)
-        total = tf.reduce_sum(out["logits"])
-    assert out["logits"].shape == (6, 40, 5)
-    named = variable_names(model)
-    gradients = tape.gradient(total, [v.value for v in named.values()])
-    for name, gradient in zip(named, gradients, strict=True):
-        assert (gradient is None) == name.startswith("bert/"), name
-
-
-def test_weights_file_round_trip(pretrain, tmp_path):
-    model = load()
-    model.save_weights(tmp_path / "a.weights.h5")
-    other = load(act="gelu_tanh")
-    for variable in other.weights:
-        variable.assign(tf.zeros(variable.shape))
-    other.load_weights(tmp_path / "a.weights.h5")
-    close(other(inputs(pretrain))["mlm_logits"], model(inputs(pretrain))["mlm_logits"])
