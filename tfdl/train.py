@@ -1,7 +1,7 @@
-"""Train a model: all phases of a recipe, from wherever the workdir stands.
+r"""Train a model: all phases of a recipe, from wherever the workdir stands.
 
     tfdl train --model=bert
-    tfdl train --model=bert --recipe=glue --config.data=/data/GLUE/MRPC \\
+    tfdl train --model=bert --recipe=glue --config.data=glue:/data/MRPC \
         --init_from=bert-base --workdir=runs/mrpc
 
 Without --recipe, the model's embedded recipe runs on small real data that needs no

@@ -30,8 +30,9 @@ def main() -> None:
     ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), ctypes.RTLD_GLOBAL)
     tf = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"), ctypes.RTLD_GLOBAL)
     for function in (
-        "TF_NewStatus TF_NewGraph TF_NewSessionOptions TF_LoadLibrary TF_AllocateTensor "
-        "TF_LoadSessionFromSavedModel TF_GraphOperationByName TF_TensorData"
+        "TF_NewStatus TF_NewGraph TF_NewSessionOptions TF_LoadLibrary "
+        "TF_AllocateTensor TF_LoadSessionFromSavedModel "
+        "TF_GraphOperationByName TF_TensorData"
     ).split():
         getattr(tf, function).restype = ctypes.c_void_p
     tf.TF_Message.restype = ctypes.c_char_p

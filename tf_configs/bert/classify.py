@@ -1,6 +1,6 @@
-"""Fine-tune BERT on a table of your own: classes, several labels, or a number.
+r"""Fine-tune BERT on a table of your own: classes, several labels, or a number.
 
-    tfdl train --model=bert --recipe=classify --init_from=bert-base \\
+    tfdl train --model=bert --recipe=classify --init_from=bert-base \
         --config.data=table:train.tsv,dev.tsv
 
 The table is a .tsv or .csv with a header, or a .jsonl; columns are found by their usual

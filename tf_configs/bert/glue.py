@@ -1,6 +1,6 @@
-"""Fine-tune BERT on a GLUE task (paper section 4.1).
+r"""Fine-tune BERT on a GLUE task (paper section 4.1).
 
-    tfdl train --model=bert --recipe=glue --init_from=bert-base \\
+    tfdl train --model=bert --recipe=glue --init_from=bert-base \
         --config.glue_task=mrpc --config.data=glue:/data/GLUE/MRPC
 
 Batch 32, 3 epochs, learning rate 5e-5; the paper picks the best of 5e-5, 4e-5, 3e-5 and

@@ -1,8 +1,8 @@
-"""Pretrain BERT-Base as the paper did (section 3.1, appendix A.2).
+r"""Pretrain BERT-Base as the paper did (section 3.1, appendix A.2).
 
-    tfdl prepare --model=bert --input='corpus/*.txt' --output=records/128 \\
+    tfdl prepare --model=bert --input='corpus/*.txt' --output=records/128 \
         --config.vocab=vocab.txt --config.max_seq_length=128
-    tfdl train --model=bert --recipe=pretrain --config.vocab=vocab.txt \\
+    tfdl train --model=bert --recipe=pretrain --config.vocab=vocab.txt \
         --config.data='tfrecord:records/128/*'
 
 A million steps of 256 sequences: 90% at 128 tokens, 10% at 512, learning rate 1e-4 with

@@ -1,6 +1,6 @@
-"""Fine-tune BERT on SQuAD 1.1 (paper section 4.2).
+r"""Fine-tune BERT on SQuAD 1.1 (paper section 4.2).
 
-    tfdl train --model=bert --recipe=squad --init_from=bert-base \\
+    tfdl train --model=bert --recipe=squad --init_from=bert-base \
         --config.data=squad:train-v1.1.json,dev-v1.1.json
 
 Batch 32, 3 epochs at 5e-5 as in the paper; google-research/bert's README uses batch 12,

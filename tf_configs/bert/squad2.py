@@ -1,6 +1,6 @@
-"""Fine-tune BERT on SQuAD 2.0 (paper section 4.3).
+r"""Fine-tune BERT on SQuAD 2.0 (paper section 4.3).
 
-    tfdl train --model=bert --recipe=squad2 --init_from=bert-large \\
+    tfdl train --model=bert --recipe=squad2 --init_from=bert-large \
         --config.data=squad:train-v2.0.json,dev-v2.0.json
 
 Batch 48, 2 epochs at 5e-5. The threshold for "no answer" that is best on the

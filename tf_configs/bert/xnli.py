@@ -1,6 +1,8 @@
-"""Fine-tune a multilingual BERT on XNLI (multilingual.md of google-research/bert).
+r"""Fine-tune a multilingual BERT on XNLI (multilingual.md of google-research/bert).
 
-    tfdl train --model=bert --recipe=xnli --init_from=multi-cased \\
+One language's training file, the development file of the same:
+
+    tfdl train --model=bert --recipe=xnli --init_from=multi-cased \
         --config.data=xnli:/data/XNLI --config.language=zh
 """
 

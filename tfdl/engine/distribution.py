@@ -133,6 +133,7 @@ def distribute(
     """Splits each batch of this worker evenly over its replicas.
 
     Args:
+        strategy: whose replicas the batches are for.
         dataset: batches of this worker's examples, the batch dimension first in
             every tensor and divisible by the local replicas.
     """
@@ -168,6 +169,7 @@ def map_batches(
     """Runs `function` on every batch of a finite dataset, on all replicas.
 
     Args:
+        strategy: where it runs.
         function: called in replica context on a replica's part of a batch; returns
             a structure of tensors with the batch dimension first.
         dataset: GLOBAL batches, equal on all workers; their size must divide by

@@ -23,7 +23,7 @@ def words_and_pieces(module, text):
 
 
 def answer_signature(module):
-    """question, passage strings [B] -> answer, its score and the null score.
+    """Maps question, passage strings [B] -> answer, its score and the null score.
 
     The passage is cut to the model's length; longer ones are read in windows by
     `tfdl predict`.
@@ -72,7 +72,7 @@ def answer_signature(module):
 
 
 def entity_signature(module):
-    """text strings [B] -> words and their labels, [B, W], "" where rows end."""
+    """Maps text strings [B] -> words and their labels, [B, W], "" where rows end."""
 
     def entities(text):
         words, pieces, owners = words_and_pieces(module, text)
@@ -99,7 +99,7 @@ def entity_signature(module):
 
 
 def choice_signature(module):
-    """context, start strings [B] and endings [B, N] -> probabilities [B, N]."""
+    """Maps context, start strings [B] and endings [B, N] -> probabilities [B, N]."""
 
     def choose(context, start, endings):
         shape = tf.shape(endings)

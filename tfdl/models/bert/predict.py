@@ -36,7 +36,7 @@ class Predictor:
         self.length = request.number("max_seq_length", self.config["max_seq_length"])
         if self.length > positions:
             raise errors.UserError(
-                f"max_seq_length {self.length} is over the model's {positions} positions"
+                f"max_seq_length {self.length}: the model has {positions} positions"
             )
         self.batch_size = request.number("batch_size", 32)
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfdl.engine import errors
 from tfdl.engine.prediction import input_file
+from tfdl.metrics import spans
 from tfdl.metrics import squad as squad_metrics
-from tfdl.models.bert import examples, features, squad, squad_answers
+from tfdl.models.bert import examples, features, ner, squad, squad_answers
 from tfdl.models.bert.base import inputs
 from tfdl.models.bert.finetune import Rows
 from tfdl.models.bert.squad_task import answer
@@ -89,48 +90,31 @@ def answers(predictor: "Predictor") -> Iterator[dict[str, Any]]:
 def entities(predictor: "Predictor") -> Iterator[dict[str, Any]]:
     """Yields the labelled spans of every text; words end at white space.
 
-    Texts over the model's length are read in windows that share a quarter of their
-    words; each word is labelled where it has most context.
+    Texts over the model's length are read in windows; a word is labelled where it has
+    most context. A .conll or .bio file is read by its first column.
     """
     labels = predictor.config["head_config"]["labels"]
-    rows = examples.read_table(
-        input_file(predictor.request.input),
-        predictor.request.options.get("text_a"),
-        "",
-        need_label=False,
-    )
-    windows, owners = [], []
-    for i, row in enumerate(rows):
-        for window in _word_windows(row.text_a.split(), predictor):
-            windows.append(window["features"])
-            owners.append((i, window))
-    if not windows:
-        raise errors.UserError(f"{predictor.request.input}: no words")
+    sentences = _sentences(predictor)
+    windows = list(ner.make_windows(sentences, predictor.tokenizer, predictor.length))
 
     def run(batch):
-        return {"logits": predictor.model(inputs(batch))["logits"]}
+        return {"guess": tf.argmax(predictor.model(inputs(batch))["logits"], -1)}
 
-    best: list[dict[int, tuple[int, int]]] = [{} for _ in rows]
-    for (i, window), result in zip(
-        owners, predictor.run(Rows(windows), run), strict=True
-    ):
-        guess = result["logits"].argmax(-1)
-        numbers = window["words"]
-        for k, (word, position) in enumerate(
-            zip(numbers, window["first"], strict=True)
-        ):
-            context = min(k, len(numbers) - 1 - k)
-            if word not in best[i] or best[i][word][0] < context:
-                best[i][word] = (context, int(guess[position]))
-    for row, found in zip(rows, best, strict=True):
-        words = row.text_a.split()
-        names = [labels[found[n][1]] for n in range(len(words))]
-        yield {
-            "text": row.text_a,
-            "words": words,
-            "labels": names,
-            "entities": _spans(words, names),
-        }
+    results = predictor.run(Rows([window.features for window in windows]), run)
+    guesses = [result["guess"] for result in results]
+    tags = ner.tag_words(sentences, windows, guesses, labels)
+    for sentence, names in zip(sentences, tags, strict=True):
+        found = [
+            {
+                "label": span.type,
+                "start": span.start,
+                "end": span.end,
+                "text": " ".join(sentence.words[span.start : span.end]),
+            }
+            for span in spans.find_spans(names)
+        ]
+        words = list(sentence.words)
+        yield {"words": words, "labels": list(names), "entities": found}
 
 
 def choices(predictor: "Predictor") -> Iterator[dict[str, Any]]:
@@ -147,7 +131,7 @@ def choices(predictor: "Predictor") -> Iterator[dict[str, Any]]:
             context, start = str(row["context"]), str(row.get("start", ""))
         except (ValueError, KeyError, TypeError):
             raise errors.UserError(
-                f'{where}: a JSON object with "context", "start" and "endings" is needed'
+                f'{where}: an object with "context", "start", "endings" is needed'
             ) from None
         if not endings:
             raise errors.UserError(f"{where}: no endings")
@@ -198,41 +182,16 @@ def _questions(path: pathlib.Path) -> list[tuple[str, str, str]]:
     return [(row.guid, row.text_a, row.text_b) for row in rows]
 
 
-def _word_windows(words: list[str], predictor: "Predictor") -> Iterator[dict[str, Any]]:
-    """Cuts words into windows of whole words; yields features and first pieces."""
-    tokenizer, room = predictor.tokenizer, predictor.length - 2
-    pieces = [tokenizer.encode(word)[:room] or [tokenizer.unk_id] for word in words]
-    start = 0
-    while start < len(words):
-        ids, first, end = [tokenizer.cls_id], [], start
-        while end < len(words) and len(ids) - 1 + len(pieces[end]) <= room:
-            first.append(len(ids))
-            ids += pieces[end]
-            end += 1
-        ids.append(tokenizer.sep_id)
-        yield {
-            "features": {"token_ids": ids, "segment_ids": [0] * len(ids)},
-            "first": first,
-            "words": list(range(start, end)),
-        }
-        if end == len(words):
-            break
-        start = max(start + 1, end - (end - start) // 4)
-
-
-def _spans(words: list[str], names: list[str]) -> list[dict[str, Any]]:
-    """Joins B-, I- labelled words to entities; a lone I- begins one."""
-    found: list[dict[str, Any]] = []
-    before = "O"
-    for i, name in enumerate(names):
-        prefix, _, kind = name.rpartition("-")
-        if kind != "O" and kind:
-            goes_on = prefix == "I" and before.rpartition("-")[2] == kind
-            if goes_on and found:
-                found[-1]["end"] = i + 1
-            else:
-                found.append({"label": kind, "start": i, "end": i + 1})
-        before = name
-    for entity in found:
-        entity["text"] = " ".join(words[entity["start"] : entity["end"]])
+def _sentences(predictor: "Predictor") -> list[ner.Sentence]:
+    path = input_file(predictor.request.input)
+    if path.suffix in (".conll", ".bio", ".iob"):
+        return ner.read_sentences(path, need_tags=False)
+    text_a = predictor.request.options.get("text_a")
+    rows = examples.read_table(path, text_a, "", need_label=False)
+    found = [
+        ner.Sentence(row.text_a.split(), document=i, where=row.where)
+        for i, row in enumerate(rows)
+    ]
+    if not any(sentence.words for sentence in found):
+        raise errors.UserError(f"{path}: no words")
     return found

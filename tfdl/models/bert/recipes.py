@@ -125,3 +125,13 @@ def question_answering() -> ConfigDict:
     config.version_2 = False  # recognised from the development file as well
     config.null_score_diff_threshold = 0.0
     return config
+
+
+def tagging() -> ConfigDict:
+    """Returns the fields of a named-entity recipe."""
+    config = finetuning("ner")
+    config.labels = ()  # found in the training file when empty
+    config.document_context = False  # windows go on over sentence ends
+    config.feature_layers = ""  # e.g. concat_last_four: frozen encoder, BiLSTM
+    config.lstm_units = 768
+    return config

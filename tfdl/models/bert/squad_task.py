@@ -27,7 +27,7 @@ class BertSquadTask(BertFineTuneTask):
         paths = [path for path in where.split(",") if path]
         if kind != "squad" or len(paths) != 2:
             raise errors.UserError(
-                f"data {config.data!r} is not known; squad:TRAIN.json,DEV.json is needed"
+                f"data {config.data!r} is not known; squad:TRAIN,DEV is needed"
             )
         self.load_encoder()
         self._read_dev(paths[1])

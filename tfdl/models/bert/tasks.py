@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdl.models.bert.classify import BertClassifyTask
+from tfdl.models.bert.ner_task import BertNerTask
 from tfdl.models.bert.pretrain import BertPretrainTask
 from tfdl.models.bert.squad_task import BertSquadTask
+from tfdl.models.bert.swag_task import BertSwagTask
 
 _RECIPES = {"pretraining": "pretrain", "squad": "squad", "swag": "swag", "ner": "ner"}
 
@@ -19,4 +21,6 @@ TASKS = {
     "pretrain": BertPretrainTask,
     "classify": BertClassifyTask,
     "squad": BertSquadTask,
+    "swag": BertSwagTask,
+    "ner": BertNerTask,
 }
