@@ -28,7 +28,7 @@ def test_reads_what_tensorflow_reads():
     arrays = tf1.read(prefix)
     expected = tf.train.list_variables(prefix)
     assert {name: list(array.shape) for name, array in arrays.items()} == dict(expected)
-    assert arrays.keys() == set(tf1.names(prefix))
+    assert arrays.keys() == set(tf1.list_names(prefix))
     some = tf1.read(prefix, lambda name: name.endswith("gamma"))
     assert some and all(name.endswith("gamma") for name in some)
 

@@ -48,7 +48,7 @@ def find(path: files.PathLike) -> str:
     )
 
 
-def names(path: files.PathLike) -> list[str]:
+def list_names(path: files.PathLike) -> list[str]:
     """Returns the names in a checkpoint, whose files are checked for size."""
     return list(tensor_bundle.check(find(path)))
 
@@ -99,14 +99,16 @@ def write(prefix: files.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     import tensorflow as tf
 
     prefix = pathlib.Path(prefix)
+    # In the order of TensorFlow's own Saver: the same weights give the same bytes.
+    names = sorted(tensors)
     with atomic.scratch_folder(prefix) as scratch:
         aside = scratch / prefix.name
         try:
             tf.raw_ops.SaveV2(
                 prefix=str(aside),
-                tensor_names=list(tensors),
-                shape_and_slices=[""] * len(tensors),
-                tensors=list(tensors.values()),
+                tensor_names=names,
+                shape_and_slices=[""] * len(names),
+                tensors=[tensors[name] for name in names],
             )
         except tf.errors.OpError as error:
             reason = " ".join(error.message.split())[:200]

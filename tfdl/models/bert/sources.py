@@ -171,7 +171,7 @@ def _read_tf1(path, folder, config):
             "model.safetensors nor pytorch_model.bin"
         )
     prefix = tf1.find(path)
-    names = tf1.names(prefix)
+    names = tf1.list_names(prefix)
     if tf1.OBJECT_GRAPH in names:
         raise UserError(
             f"{prefix} names its variables by attribute path (TF2 object-based "
