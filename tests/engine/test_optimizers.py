@@ -222,7 +222,10 @@ def test_equals_numpy(case):
     assert min(moved) > 1e-4
 
 
-@pytest.mark.parametrize("case", ["sgd_nesterov", "bert_adam", "lamb", "lars"])
+XLA = ("sgd_nesterov", "adam", "bert_adam", "lamb", "lars", "rmsprop", "adagrad")
+
+
+@pytest.mark.parametrize("case", XLA)
 def test_update_compiles_with_xla(case):
     options, rule = rules.CASES[case]
     expected = rules.trajectory(rule, options)
