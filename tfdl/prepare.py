@@ -1,0 +1,53 @@
+r"""Turn raw data into training records.
+
+    tfdl prepare --model=bert --input='corpus/*.txt' --output=records \
+        --config.vocab=vocab.txt
+
+Fields of the recipe are set by --config.FIELD=VALUE (--print_config shows them). Output
+files appear whole; what an interrupted call has finished is kept. The last line on
+stdout is a JSON summary.
+"""
+
+import json
+import sys
+
+from absl import flags
+
+from tfdl.engine import command, config, registry
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("model", None, "The model, e.g. bert.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "recipe", "prepare", "A recipe of tf_configs/MODEL/.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "input", None, "Files to read: globs, separated by commas.", flag_values=FLAGS
+)
+flags.DEFINE_string("output", None, "The folder to write.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "print_config", False, "Print the configuration and stop.", flag_values=FLAGS
+)
+
+
+def prepare(values: flags.FlagValues, overrides: command.Overrides) -> int:
+    """Prepares as the flags say; prints the summary."""
+    command.require(values, "model")
+    recipe = config.load_recipe(values.model, values.recipe)
+    config.apply_overrides(recipe, overrides)
+    if values.print_config:
+        print(config.to_json(recipe), end="")
+        return 0
+    command.require(values, "input", "output")
+    command.start_tensorflow()
+    module = registry.load(values.model, "prepare")
+    print(json.dumps(module.prepare(recipe, values.input, values.output)))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the verb; returns the exit code."""
+    return command.run("prepare", __doc__, FLAGS, prepare, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
