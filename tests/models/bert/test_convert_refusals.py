@@ -198,8 +198,11 @@ def test_sizes_that_ask_for_far_more_than_the_file_holds(tmp_path):
         ({"num_attention_heads": None}, "lacks num_attention_heads"),
         ({"num_attention_heads": 5}, "not a multiple"),
         ({"num_attention_heads": "4"}, "positive integer"),
-        ({"hidden_dropout_prob": "a"}, "hidden_dropout_prob is 'a'"),
-        ({"layer_norm_eps": -1}, "layer_norm_eps is -1"),
+        (
+            {"hidden_dropout_prob": "a"},
+            "model.safetensors: .*hidden_dropout_prob has to be",
+        ),
+        ({"layer_norm_eps": -1}, "layer_norm_eps has to be"),
         ({"hidden_act": "mish"}, "unknown hidden_act 'mish'"),
         ({"hidden_act": ["gelu"]}, "unknown hidden_act"),
         ({"model_type": "roberta"}, "is a 'roberta' model"),

@@ -48,6 +48,14 @@ _ACTIVATIONS = {
     "gelu_python": "gelu_erf",
     "silu": "swish",
 }
+# What no tensor's shape tells.
+_FROM_CONFIG = (
+    "num_attention_heads",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "initializer_range",
+    "layer_norm_eps",
+)
 _HEAD_WEIGHTS = re.compile(
     r"(cls/(predictions|seq_relationship|squad)/.*|output_(weights|bias))"
 )
@@ -218,22 +226,14 @@ def _encoder_config(read: sources.Source, hidden_act: str | None) -> BertConfig:
             )
     if "num_attention_heads" not in original:
         raise UserError(f"{read.where}: the configuration lacks num_attention_heads")
-    rest = {"num_attention_heads": original["num_attention_heads"]}
-    for field, limit in (
-        ("hidden_dropout_prob", 1.0),
-        ("attention_probs_dropout_prob", 1.0),
-        ("initializer_range", 10.0),
-        ("layer_norm_eps", 1.0),
-    ):
-        if field in original:
-            value = original[field]
-            if not isinstance(value, int | float) or not 0 <= value < limit:
-                raise UserError(f"{read.where}: {field} is {value!r}")
-            rest[field] = value
+    rest = {field: original[field] for field in _FROM_CONFIG if field in original}
     act = hidden_act or original.get("hidden_act", "gelu")
     gelu = {"gelu": "gelu_tanh" if read.kind == "tf1" else "gelu_erf"}
     act = {**_ACTIVATIONS, **gelu}.get(str(act), act)
-    config = BertConfig.from_dict({**rest, **sizes, "hidden_act": act})
+    try:
+        config = BertConfig.from_dict({**rest, **sizes, "hidden_act": act})
+    except UserError as error:
+        raise UserError(f"{read.where}: {error}") from None
     # Sizes from a few tensors must not ask for a model far larger than the file.
     given = sum(array.size for array in arrays.values())
     if config.num_parameters() > 2 * given:
