@@ -320,6 +320,8 @@ def test_truncated_and_empty_archives(tmp_path):
 
 def test_no_such_source(tmp_path):
     refuse(tmp_path / "nothing", "no such checkpoint", tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    refuse(tmp_path / "notes.txt", "is no checkpoint: it is of no known", tmp_path)
     (tmp_path / "empty").mkdir()
     refuse(tmp_path / "empty", "holds no BERT checkpoint", tmp_path)
 

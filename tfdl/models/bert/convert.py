@@ -92,6 +92,7 @@ def convert(
         vocab: the vocabulary file, where it is not beside the weights (fine-tuning
             in google-research/bert leaves it and the configuration elsewhere).
         config: the configuration file, likewise.
+        **unknown: refused by name.
 
     Returns:
         `format`, `head`, `parameters`, `hidden_act`, `do_lower_case`, `random`

@@ -170,7 +170,12 @@ def _read_tf1(path, folder, config):
             f"{path} holds no BERT checkpoint: neither *.ckpt.index (TF1) nor "
             "model.safetensors nor pytorch_model.bin"
         )
-    prefix = tf1.find(path)
+    try:
+        prefix = tf1.find(path)
+    except UserError:
+        if not path.is_file():
+            raise
+        raise UserError(f"{path} is no checkpoint: {sniff.instead(path)}") from None
     names = tf1.list_names(prefix)
     if tf1.OBJECT_GRAPH in names:
         raise UserError(
