@@ -36,7 +36,8 @@ flags.DEFINE_multi_string(
     "option",
     [],
     "NAME=VALUE, an option of the model's converter; repeat for several. bert: "
-    "hidden_act, do_lower_case, head, labels (separated by commas), max_seq_length.",
+    "hidden_act, do_lower_case, head, labels (separated by commas), max_seq_length, "
+    "vocab and config (files).",
     flag_values=FLAGS,
 )
 

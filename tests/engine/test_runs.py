@@ -202,8 +202,10 @@ def test_a_damaged_newest_checkpoint_falls_back(plain, tmp_path):
     np.testing.assert_array_equal(weights(workdir), weights(plain[0]))
 
 
-def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
-    code, out, _ = run(tmp_path / "run", poison=True, checkpoint_every=1)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, precision):
+    options = {"poison": True, "checkpoint_every": 1, "precision": precision}
+    code, out, _ = run(tmp_path / "run", **options)
     assert code == 1
     assert "NaN or Inf in the gradient of" in out and "at step" in out
     assert not (tmp_path / "run" / "model").exists()

@@ -29,7 +29,7 @@ class Toy(keras.Model):
         x = inputs
         for block in self.blocks:
             x = block(x, training=training) if isinstance(block, Dropout) else block(x)
-        return self.out(x)
+        return keras.ops.cast(self.out(x), "float32")
 
 
 class ToyTask(Task):

@@ -21,13 +21,13 @@ def get_config() -> ConfigDict:
     pretrain.name = "pretrain"
     pretrain.data = "embedded:topics"
     pretrain.train_vocab = 2000
-    pretrain.dupe_factor = 5
+    pretrain.dupe_factor = 20
     pretrain.eval_examples = 200
     pretrain.encoder = recipes.encoder("tiny")
     pretrain.encoder.max_position_embeddings = 128
     pretrain.optimizer = recipes.optimizer(5e-4)
     pretrain.phases = (
-        recipes.phase("32 tokens", 32, 5, steps=1200, batch_size=32),
+        recipes.phase("32 tokens", 32, 5, steps=1000, batch_size=32),
         recipes.phase("64 tokens", 64, 10, steps=150, batch_size=32),
     )
 

@@ -48,7 +48,12 @@ class Learner:
                 optimizer = optimizers.create(options)
                 optimizer.build(list(named.values()), list(named))
                 self.optimizers[name], self._names[name] = optimizer, named
-            self.loss_scale = precision.LossScale.for_precision(config.precision)
+            # One per optimizer: what the first update of a step does to its scale
+            # must not touch gradients that were scaled before it.
+            self.loss_scales = {
+                name: precision.LossScale.for_precision(config.precision)
+                for name in self.optimizers
+            }
             self.ema = self._averages()
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
@@ -64,7 +69,8 @@ class Learner:
             groups[f"network_{name}"] = [_raw(v) for v in network.variables]
         for name, optimizer in self.optimizers.items():
             groups[f"optimizer_{name}"] = list(optimizer.state())
-        groups["loss_scale"] = list(self.loss_scale.variables)
+        for name, scale in self.loss_scales.items():
+            groups[f"loss_scale_{name}"] = list(scale.variables)
         if self.ema is not None:
             groups["averages"] = list(self.ema.variables)
         groups["task"] = list(self.task.state())
@@ -114,20 +120,21 @@ class Learner:
             scaled: the gradients carry the loss scale.
 
         Returns:
-            `grad_norm` (global, before clipping) and `finite`.
+            `grad_norm` (global, before clipping), `finite`, and `stop`: not finite
+            although no loss scale is left to lower.
         """
         report = self.optimizers[name].apply(
             gradients,
             list(variables.values()),
             learning_rate,
-            scale=self.loss_scale if scaled else None,
+            scale=self.loss_scales[name] if scaled else None,
         )
         guilty = tf.cond(
-            report["finite"],
-            lambda: tf.constant(0, tf.int32),
+            report["stop"],
             lambda: _first_bad(gradients),
+            lambda: tf.constant(0, tf.int32),
         )
-        self._trace.finite.append((report["finite"], guilty, name, list(variables)))
+        self._trace.stops.append((report["stop"], guilty, name, list(variables)))
         return report
 
     def supervised_step(
@@ -163,7 +170,7 @@ class Learner:
                 share, metrics = task.loss(
                     self.networks["model"], batch, denominators, training=True
                 )
-                scaled = self.loss_scale.scale(share)
+                scaled = self.loss_scales["model"].scale(share)
             return tape.gradient(scaled, watched), share, metrics
 
         return compute
@@ -186,7 +193,7 @@ class Learner:
         suspects: list[str] = []
 
         def replica_step(batch, step):
-            self._trace.finite = []
+            self._trace.stops = []
             metrics = self.task.train_step(self, batch, phase, step)
             if len(metrics) > CAPACITY:
                 raise ValueError(f"{len(metrics)} metrics, at most {CAPACITY}")
@@ -253,12 +260,10 @@ class Learner:
     def _culprit(self, suspects: list[str]) -> tf.Tensor:
         """Returns 0, or 1 + the index into `suspects` of the first bad tensor."""
         result = tf.constant(0, tf.int32)
-        if self.loss_scale.dynamic:
-            return result
         offset = 0
         labels: list[str] = []
-        for finite, guilty, network, variables in self._trace.finite:
-            where = tf.where(finite, 0, 1 + offset + guilty)
+        for stop, guilty, network, variables in self._trace.stops:
+            where = tf.where(stop, 1 + offset + guilty, 0)
             result = tf.where(result > 0, result, where)
             labels.append(f"the update of {network!r}")
             labels.extend(f"the gradient of {name}" for name in variables)
