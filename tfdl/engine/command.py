@@ -41,8 +41,12 @@ def run(
     """
     arguments = list(sys.argv if argv is None else argv)
     _quiet()
-    # Bazel starts a program in its runfiles; paths mean the user's folder.
-    os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY") or os.getcwd())
+    # Bazel starts a program in its runfiles, and bazelw starts Bazel in the project's
+    # root; paths mean the user's folder.
+    for name in ("TFDL_WORKING_DIRECTORY", "BUILD_WORKING_DIRECTORY"):
+        if os.environ.get(name):
+            os.chdir(os.environ[name])
+            break
     if any(argument in ("--help", "-h", "-help", "help") for argument in arguments[1:]):
         print(usage(name, doc, flag_values))
         return 0

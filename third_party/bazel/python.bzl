@@ -26,16 +26,21 @@ toolchain(
 def _python_environment(ctx):
     # Resolving the labels makes Bazel run this again when the files change.
     script = ctx.path(Label("//third_party/bazel:venv.sh"))
+    ctx.path(Label("//third_party/bazel:apt.sh"))
     ctx.path(Label("//:requirements.txt"))
     ctx.path(Label("//:requirements-dev.txt"))
-    ctx.report_progress("installing requirements.txt")
-    result = ctx.execute(["bash", str(script)], timeout = 3600, quiet = False)
+    ctx.report_progress("making the Python environment")
+    result = ctx.execute(
+        ["bash", "-c", 'bash "$0" >python.txt', str(script)],
+        timeout = 3600,
+        quiet = False,
+    )
     if result.return_code:
-        fail("no Python environment: " + result.stderr)
-    ctx.file("BUILD", _BUILD.format(python = result.stdout.strip()))
+        fail("no Python environment; the error is above")
+    ctx.file("BUILD", _BUILD.format(python = ctx.read("python.txt").strip()))
 
 python_environment = repository_rule(
     implementation = _python_environment,
-    environ = ["TFDL_VENV", "TFDL_PYTHON", "XDG_CACHE_HOME"],
+    environ = ["HOME", "TFDL_PYTHON", "TFDL_VENV", "XDG_CACHE_HOME"],
     local = True,
 )
