@@ -1,8 +1,11 @@
 """What the verb `predict` hands to a model."""
 
+import atexit
 import dataclasses
 import pathlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 
 from tfdl.engine import errors, files
@@ -71,12 +74,12 @@ def input_file(name: str, max_bytes: int | None = None) -> pathlib.Path:
         raise errors.UserError("--input is needed: a file, or - for standard input")
     if name != "-":
         return files.require_file(name, max_bytes)
-    import tempfile
-
     data = sys.stdin.buffer.read()
     if not data.strip():
         raise errors.UserError("standard input is empty")
     suffix = ".jsonl" if data.lstrip()[:1] == b"{" else ".txt"
-    with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as file:
-        file.write(data)
-    return pathlib.Path(file.name)
+    folder = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / f"stdin{suffix}"
+    path.write_bytes(data)
+    return path

@@ -1,6 +1,7 @@
 """The outer loop: phases, evaluations, checkpoints, and how a run ends."""
 
 import dataclasses
+import functools
 import gc
 import pathlib
 import signal
@@ -253,13 +254,14 @@ class Trainer:
         if not distribution.is_multi_worker(self.strategy):
             return mine
 
-        @tf.function
-        def any_worker(flag):
-            return self.strategy.reduce(
-                "SUM", self.strategy.run(lambda: flag), axis=None
-            )
+        return float(self._any_worker(tf.constant(float(mine)))) > 0
 
-        return float(any_worker(tf.constant(float(mine)))) > 0
+    @functools.cached_property
+    def _any_worker(self):
+        strategy = self.strategy
+        return tf.function(
+            lambda flag: strategy.reduce("SUM", strategy.run(lambda: flag), axis=None)
+        )
 
 
 def _readable(error: tf.errors.OpError) -> Exception:
