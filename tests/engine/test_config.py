@@ -21,12 +21,12 @@ def test_overrides_keep_types():
             "seed": "7",
             "xla": "true",
             "stages.classify.optimizer.learning_rate": "3e-5",
-            "stages.pretrain.phases.32 tokens.steps": "9",
+            "stages.pretrain.phases.64 tokens.steps": "9",
         },
     )
     assert recipe.seed == 7 and recipe.xla is True
     assert recipe.stages[1].optimizer.learning_rate == 3e-5
-    assert recipe.stages[0].phases[0].steps == 9
+    assert recipe.stages[0].phases[1].steps == 9
 
 
 @pytest.mark.parametrize(

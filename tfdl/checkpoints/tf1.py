@@ -80,7 +80,9 @@ def read(
         for name in chosen:
             arrays[name] = np.asarray(reader.get_tensor(name))
     except (IndexError, ValueError, MemoryError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())[:200]
+        # The path, which may be long, is told once.
+        reason = str(error).replace(str(prefix), os.path.basename(prefix))
+        reason = " ".join(reason.split())[:200]
         at = f"at {sniff.shown(name)} " if name else ""
         raise UserError(f"{prefix} is damaged {at}({reason})") from None
     return arrays
