@@ -1,6 +1,7 @@
 """How a verb starts and ends: flags, help, one-line errors, exit codes."""
 
 import errno
+import logging
 import os
 import sys
 import tempfile
@@ -8,7 +9,6 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from absl import flags
-from absl import logging as absl_logging
 
 from tfdl.engine import errors
 
@@ -167,5 +167,6 @@ def _quiet() -> None:
     """Keeps TensorFlow's start-up chatter out of the way of what matters."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    absl_logging.use_absl_handler()
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    # TensorFlow's own advice, on retracing for one, is not for users.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -7,32 +7,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.tools import saved_model_utils
 
-from tests.helpers import golden, run_python
-from tests.models.bert.tiny import load
+from tests.helpers import run_python
+from tests.models.bert.tiny import predict, save
 from tfdl import export as export_verb
-from tfdl import predict as predict_verb
-from tfdl.engine import model_dir
 
 TEXTS = ["the quick brown fox", "hello, world! the lazy dog", ""]
-
-
-def save(directory, head, **extra):
-    """Writes a model directory of the golden encoder under a head."""
-    tf.random.set_seed(1)
-    model = load(head, **extra)
-    config = {
-        "model": "bert",
-        "head": head,
-        "encoder": model.encoder.config.to_dict()
-        if hasattr(model, "encoder")
-        else model.config.to_dict(),
-        "head_config": extra.get("head_config", {}),
-        "tokenizer": {"do_lower_case": True, "vocab": "vocab.txt"},
-        "max_seq_length": 64,
-    }
-    vocab = golden("bert", "tf1", "vocab.txt").read_bytes()
-    model_dir.save(directory, config, model, {"vocab.txt": vocab})
-    return directory
 
 
 def export(directory, output, capsys):
@@ -40,15 +19,6 @@ def export(directory, output, capsys):
     arguments = [f"--model_dir={directory}", f"--output={output}"]
     assert export_verb.main(["export", *arguments]) == 0
     return json.loads(capsys.readouterr().out)["saved_model"]
-
-
-def predict(directory, tmp_path, lines, capsys, *options):
-    """Runs the verb predict on lines of text; returns its records."""
-    path = tmp_path / "input.txt"
-    path.write_text("\n".join(lines) + "\n")
-    arguments = [f"--model_dir={directory}", f"--input={path}", *options]
-    assert predict_verb.main(["predict", *arguments]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def run_c_api(folder, values, outputs, signature="serving_default"):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.helpers import golden
-from tests.models.bert.test_export import predict, save
+from tests.models.bert.tiny import predict, save
 from tfdl import evaluate as evaluate_verb
 from tfdl import train as train_verb
 
