@@ -20,6 +20,7 @@ from tfdl.engine import errors
 
 MODELS = {
     "bert": "BERT: bidirectional Transformer encoder (Devlin et al. 2018)",
+    "imagenet18": "ImageNet in 18 minutes: ResNets, fast.ai's DAWNBench recipe (2018)",
 }
 
 
