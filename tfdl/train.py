@@ -57,6 +57,13 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "print_config", False, "Print the configuration and stop.", flag_values=FLAGS
 )
+flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Print the phases with their steps and batches and stop; --num_devices may name "
+    "devices that are not there.",
+    flag_values=FLAGS,
+)
 distribution_flags.define(FLAGS)
 
 
@@ -101,6 +108,12 @@ def train(values: flags.FlagValues, overrides: command.Overrides) -> int:
     from tfdl.engine import distribution, runs
     from tfdl.engine.trainer import Preempted
 
+    if values.dry_run:
+        replicas = values.num_devices
+        if not replicas:
+            replicas = distribution_flags.strategy(values).num_replicas_in_sync
+        print("\n".join(runs.plan(run_config, workdir, replicas)))
+        return 0
     strategy = distribution_flags.strategy(values)
     chief = distribution.is_chief(strategy)
     runs.freeze(workdir, run_config, values.on_config_change, write=chief)
@@ -121,6 +134,7 @@ def _report(record: dict, workdir: pathlib.Path) -> None:
             before = stage["before"].get(metric)
             was = f"{before:.4g} -> " if before is not None else ""
             lines.append(f"  {name:<12} {metric:<28} {was}{after:.4g}")
+    lines += [f"  {line}" for line in record["remarks"]]
     lines += [
         "",
         f"Model directory:  {record['model']}",

@@ -143,7 +143,7 @@ class Learner:
         """One update of the one network of a task that defines `loss`."""
         denominators = self.all_reduce(task.denominators(batch))
         variables = self.trained("model", phase)
-        micro = self.config.gradient_accumulation
+        micro = phase.gradient_accumulation or self.config.gradient_accumulation
         compute = self._compiled(self._gradient_function(task, variables))
         if micro == 1:
             gradients, share, metrics = compute(batch, denominators)

@@ -18,6 +18,7 @@ class Phase:
         trainable: tells from a variable's name whether this phase trains it; None
             trains all.
         eval_every: steps between evaluations; 0 evaluates at the phase's end only.
+        gradient_accumulation: micro-batches per step; 0 takes the run's number.
         options: what the task itself wants to know (sequence length, image size).
     """
 
@@ -27,6 +28,7 @@ class Phase:
     learning_rate: Callable[[Any], Any]
     trainable: Callable[[str], bool] | None = None
     eval_every: int = 0
+    gradient_accumulation: int = 0
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

@@ -81,6 +81,7 @@ def train(
             "after": result["after"],
         }
         record["summary"] = result["summary"]
+        record["remarks"] = result.get("remarks", [])
         record["metrics"] = result["after"]
     model = workdir / "model"
     if pathlib.Path(source) != model and distribution.is_chief(strategy):
@@ -91,6 +92,33 @@ def train(
         line.replace(str(source), str(model)) for line in record["summary"]
     ]
     return record
+
+
+def plan(config: ConfigDict, workdir: pathlib.Path, replicas: int) -> list[str]:
+    """Returns lines that tell what a run would do: its stages and their phases.
+
+    Args:
+        config: the run's configuration.
+        workdir: the run's folder, which need not be there.
+        replicas: how many replicas would train.
+
+    Raises:
+        UserError: the configuration makes no sense, or a stage needs data or a
+            model that is not there.
+    """
+    lines = []
+    for name, stage in _stages(config):
+        task = create_task(stage, workdir / name)
+        task.replicas = replicas
+        lines += [f"{name}:"] if name else []
+        try:
+            task.prepare_plan()
+            lines += task.plan()
+        except errors.UserError as error:
+            if len(lines) < 2:
+                raise
+            lines.append(f"  known when the stage before has ended ({error})")
+    return lines
 
 
 def _stages(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
@@ -148,6 +176,7 @@ def _train_once(
         "after": result.after,
         "model": str(result.model),
         "score": task.score(result.after),
+        "remarks": task.remarks(),
         "summary": task.summary(result.before, result.after, str(result.model)),
     }
     if distribution.is_chief(strategy):

@@ -31,7 +31,14 @@ class Task:
     Args:
         config: the run's configuration.
         workdir: the run's folder, for what the task itself keeps there.
+
+    Attributes:
+        replicas: how many replicas train; set before `phases` is called.
+        phase: the phase whose result `evaluate` measures; None outside training.
     """
+
+    replicas = 1
+    phase: Phase | None = None
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config = config
@@ -139,6 +146,24 @@ class Task:
     def phase_starts(self, phase: Phase, learner: "Learner") -> None:
         """Called before a phase begins (not when it is resumed)."""
 
+    def finished(self, metrics: Mapping[str, float]) -> bool:
+        """Tells from an evaluation whether the run may end before its last step."""
+        return False
+
+    def prepare_plan(self) -> None:
+        """Reads what `plan` depends on."""
+        self.prepare()
+
+    def plan(self) -> list[str]:
+        """Returns a table of the phases, for a person."""
+        lines = [f"{'phase':<24} {'steps':>9} {'batch':>7} {'examples':>12}"]
+        for phase in self.phases():
+            seen = phase.steps * phase.batch_size
+            lines.append(
+                f"{phase.name:<24} {phase.steps:>9,} {phase.batch_size:>7,} {seen:>12,}"
+            )
+        return lines
+
     # --- what came out ---------------------------------------------------------
 
     def evaluate(self, learner: "Learner") -> dict[str, float]:
@@ -160,6 +185,10 @@ class Task:
     def score(self, metrics: Mapping[str, float]) -> float:
         """Returns what `restarts` maximises, out of the final metrics."""
         return -metrics.get("loss", 0.0)
+
+    def remarks(self) -> list[str]:
+        """Returns lines about the run as a whole, shown with its last metrics."""
+        return []
 
     def summary(self, before: Mapping, after: Mapping, model: str) -> list[str]:
         """Returns lines for the end of the run: what was learned, what to try."""

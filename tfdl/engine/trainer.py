@@ -59,11 +59,14 @@ class Trainer:
         self.task, self.config, self.workdir = task, config, workdir
         self.strategy, self.name = strategy, name
         self.chief = distribution.is_chief(strategy)
+        task.replicas = strategy.num_replicas_in_sync
         self.learner = Learner(task, strategy, config)
         self.phases = task.phases()
         for phase in self.phases:
             distribution.check_batch_size(
-                strategy, phase.batch_size, config.gradient_accumulation
+                strategy,
+                phase.batch_size,
+                phase.gradient_accumulation or config.gradient_accumulation,
             )
         self.checkpoints = checkpoints.Checkpoints(
             workdir / "checkpoints",
@@ -89,13 +92,18 @@ class Trainer:
         )
         previous = self._listen()
         try:
+            for line in self.task.plan():
+                self.progress.message(f"{self.name}: {line}")
             if info is None:
                 self._start_from_model()
                 before = self._evaluate(0)
             else:
                 before = info["before"]
                 self.progress.message(f"{self.name}: goes on at step {step}")
-            after = self._train(step, before)
+            finished = info is not None and info.get("finished", False)
+            after = None if finished else self._train(step, before)
+            if after is None:
+                after = self._evaluate(step)
         except tf.errors.UnavailableError as error:
             raise errors.UserError(
                 "another worker was lost; start all workers again to go on from the "
@@ -115,9 +123,10 @@ class Trainer:
 
     # --- the loop --------------------------------------------------------------
 
-    def _train(self, step: int, before: dict[str, float]) -> dict[str, float]:
+    def _train(self, step: int, before: dict[str, float]) -> dict[str, float] | None:
+        """Trains all phases; returns the last evaluation, None without training."""
         after = None
-        while True:
+        while after is None or not self.task.finished(after):
             where = phases_lib.position(self.phases, step)
             if where.phase == len(self.phases):
                 break
@@ -127,7 +136,7 @@ class Trainer:
                 self.task.phase_starts(phase, self.learner)
             step, after = self._phase(phase, step, where.phase_step, before)
             gc.collect()
-        return after if after is not None else self._evaluate(step)
+        return after
 
     def _phase(
         self, phase: Phase, step: int, phase_step: int, before: dict[str, float]
@@ -153,9 +162,13 @@ class Trainer:
             ends = phase_step == phase.steps
             if ends or (phase.eval_every and phase_step % phase.eval_every == 0):
                 metrics = self._evaluate(step)
+            finished = metrics is not None and self.task.finished(metrics)
             stop = self._told_to_stop()
-            if ends or stop or step % config.checkpoint_every == 0:
-                self.checkpoints.save(step, {"phase": phase.name, "before": before})
+            if ends or stop or finished or step % config.checkpoint_every == 0:
+                info = {"phase": phase.name, "before": before, "finished": finished}
+                self.checkpoints.save(step, info)
+            if finished:
+                break
             if stop and step < phases_lib.total_steps(self.phases):
                 raise Preempted(
                     f"stopped at step {step}; run the same command to go on"
@@ -184,6 +197,8 @@ class Trainer:
         self.progress.update(step, {"loss": metrics["loss"]} if show else None)
 
     def _evaluate(self, step: int) -> dict[str, float]:
+        last = phases_lib.position(self.phases, max(step - 1, 0))
+        self.task.phase = self.phases[last.phase]
         averages = self.learner.ema
         if averages is None:
             metrics, samples = self._measure(step)
