@@ -8,8 +8,28 @@ with a fixed name, imported only then:
     convert.py  convert(source, output_dir, **options) -> dict
                 to_original(model_dir, output_dir, **options) -> dict
     predict.py  predict(model_dir, flags...) -> iterator of records
-    export.py   serving_module(model_dir) -> (tf.Module, signatures)
+    export.py   serving_module(model_dir) -> (exports.Reusable, signatures)
+                warm_ups(model_dir) -> [exports.WarmUp]
+                card(model_dir) -> exports.Card
+                hub_modules(model_dir) -> {suffix: exports.Module}, if the module to
+                publish is not the one that is served
     prepare.py  prepare(config, input, output) -> dict
+
+An export takes what a client has (strings, encoded images, z and label) in its
+signatures. Its root is callable as `root(inputs, training=False)` by TF Hub's common
+interfaces, so that one SavedModel is served and loaded with `hub.load`:
+
+    text              strings [B] -> vectors or logits
+    image classifier  float32 [B, H, W, 3] in [0, 1] -> logits; normalising is inside
+    feature vectors   the same -> [B, F]; a hub module "feature-vector"
+    generators        dict of z, label (or one-hot y), truncation -> images
+
+`exports.Reusable(model)` makes the root: it holds every variable once, functions use
+the model by closure, `root.set_call(call, spec)` traces both modes. `warm_ups` has one
+request or more for every signature, in the batch sizes and lengths that clients send;
+the tests run them through TensorFlow's C API. `hub_modules` names the main module ""
+and others by the suffix that is added to the published name: "preprocess" becomes
+publisher/name-preprocess/1.
 """
 
 import importlib
