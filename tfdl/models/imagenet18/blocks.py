@@ -1,0 +1,340 @@
+"""Convolutions, batch normalisation and residual blocks (He et al. 2015).
+
+Pictures are NHWC; padding is symmetric as in torch, which TensorFlow's "SAME" is not
+where strides are 2.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdl.models.imagenet18.network import BLUR_MIN_INPUTS, ResNetConfig
+
+# The layers cast by hand (autocast=False): under mixed precision normalisation and
+# the weights stay float32.
+
+
+class Convolution(keras.layers.Layer):
+    """A square convolution, padded by half its size on all sides.
+
+    Args:
+        filters: outputs.
+        size: of the kernel, odd.
+        stride: 1 or 2.
+        use_bias: whether there is a bias.
+        blur: whether a [1, 2, 1] x [1, 2, 1] / 16 filter comes first.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        use_bias: bool = False,
+        blur: bool = False,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.filters, self.size, self.stride = filters, size, stride
+        self.use_bias, self.blur = use_bias, blur
+
+    def build(self, input_shape):
+        """Makes kernel [size, size, in, filters] and the bias."""
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.size, self.size, input_shape[-1], self.filters),
+            initializer=keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal"
+            ),
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(self.filters,), initializer="zeros"
+            )
+        self.built = True
+
+    def call(self, x):
+        """Maps [B, H, W, in] to [B, H', W', filters], H' = (H - 1) // stride + 1."""
+        stride = self.stride
+        if self.blur:
+            # A 1x1 convolution looks at every second pixel only.
+            ahead = stride if self.size == 1 else 1
+            x, stride = blurred(x, ahead), stride // ahead
+        x = tf.nn.conv2d(
+            x,
+            tf.cast(self.kernel, x.dtype),
+            stride,
+            padding(self.size, stride),
+        )
+        if self.bias is not None:
+            x = tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
+        return x
+
+
+def padding(size: int, stride: int) -> str | list[list[int]]:
+    """Returns TensorFlow's argument for `size // 2` rows on every side."""
+    if size == 1:
+        return "VALID"
+    if stride == 1:
+        return "SAME"
+    edge = [size // 2, size // 2]
+    return [[0, 0], edge, edge, [0, 0]]
+
+
+def blurred(x: tf.Tensor, stride: int) -> tf.Tensor:
+    """Returns every channel of `x` under the binomial 3x3 filter, zeros around."""
+    row = np.array([1.0, 2.0, 1.0], "float32")
+    kernel = np.outer(row, row)[:, :, None, None] / 16.0
+    kernel = np.tile(kernel, [1, 1, x.shape[-1], 1])
+    edges = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    return tf.nn.depthwise_conv2d(
+        tf.pad(x, edges), tf.constant(kernel, x.dtype), [1, stride, stride, 1], "VALID"
+    )
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation (Ioffe & Szegedy 2015) in float32.
+
+    Each replica normalises its part of the batch by itself unless `synchronised`.
+    Moving statistics are kept per replica and read as the replicas' mean: linear
+    updates of the parts average to the update of the average.
+
+    Args:
+        config: the network's.
+        zero_gamma: gamma starts at 0 instead of 1.
+    """
+
+    def __init__(self, config: ResNetConfig, zero_gamma: bool = False, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.config, self.zero_gamma = config, zero_gamma
+
+    def build(self, input_shape):
+        """Makes gamma, beta and the moving statistics, each [C]."""
+
+        shape = (input_shape[-1],)
+
+        def weight(name, value, **options):
+            # `add_weight` has no argument for the synchronisation.
+            initializer = keras.initializers.Constant(value)
+            return keras.Variable(
+                initializer, shape, "float32", name=name, autocast=False, **options
+            )
+
+        moving = {
+            "trainable": False,
+            "aggregation": "mean",
+            "synchronization": "on_read",
+        }
+        self.gamma = weight("gamma", 0.0 if self.zero_gamma else 1.0)
+        self.beta = weight("beta", 0.0)
+        self.moving_mean = weight("moving_mean", 0.0, **moving)
+        self.moving_variance = weight("moving_variance", 1.0, **moving)
+        self.built = True
+
+    def call(self, x, training=False):
+        """Returns the normalised `x`; in training the statistics move."""
+        if not (training and self.trainable):
+            y, _, _ = self._fused(x, False, self.moving_mean, self.moving_variance)
+            return y
+        if self.config.synchronised and _replicas() > 1:
+            y, mean, variance, count = self._across_replicas(x)
+        else:
+            # The op's second output has the n / (n - 1) of an unbiased estimate.
+            y, mean, variance = self._fused(x, True)
+            count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+            if not self.config.unbiased_moving_variance:
+                variance *= tf.maximum(count - 1.0, 1.0) / count
+        keep = self.config.momentum
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            old = tf.convert_to_tensor(moving)
+            moving.assign(keep * old + (1.0 - keep) * tf.stop_gradient(value))
+        return y
+
+    def _fused(self, x, training, mean=None, variance=None):
+        # The op takes no epsilon below 1.001e-5 on cuDNN before version 8 only.
+        return tf.compat.v1.nn.fused_batch_norm(
+            x,
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(self.beta),
+            None if mean is None else tf.convert_to_tensor(mean),
+            None if variance is None else tf.convert_to_tensor(variance),
+            epsilon=self.config.epsilon,
+            is_training=training,
+        )
+
+    def _across_replicas(self, x):
+        context = tf.distribute.get_replica_context()
+        wide = tf.cast(x, tf.float32)
+        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+        count = context.all_reduce("SUM", count)
+        mean = context.all_reduce("SUM", tf.reduce_sum(wide, [0, 1, 2])) / count
+        centred = wide - mean
+        squares = tf.reduce_sum(tf.square(centred), [0, 1, 2])
+        variance = context.all_reduce("SUM", squares) / count
+        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(
+            variance + self.config.epsilon
+        )
+        y = tf.cast(centred * scale + tf.convert_to_tensor(self.beta), x.dtype)
+        if self.config.unbiased_moving_variance:
+            variance *= count / tf.maximum(count - 1.0, 1.0)
+        return y, mean, variance, count
+
+    def save_own_variables(self, store):
+        """Writes the weights; statistics as the mean over this process's replicas.
+
+        Reading them the ordinary way takes all workers of a run, of which one saves:
+        `average_statistics` has to have made all replicas' values equal before.
+        """
+        for i, variable in enumerate(self.weights):
+            local = getattr(variable.value, "values", None) or [variable.value]
+            store[str(i)] = np.mean([part.numpy() for part in local], axis=0)
+
+
+def _replicas() -> int:
+    if not tf.distribute.in_cross_replica_context():
+        return tf.distribute.get_replica_context().num_replicas_in_sync
+    return 1
+
+
+class ConvNorm(keras.layers.Layer):
+    """A convolution, its normalisation and perhaps a ReLU.
+
+    Args:
+        config: the network's.
+        filters: outputs.
+        size: of the kernel.
+        stride: 1 or 2.
+        inputs: channels that come in.
+        relu: whether a ReLU ends it.
+        zero_gamma: the normalisation starts at 0.
+        folded: no normalisation: it is part of the kernel and a bias.
+    """
+
+    def __init__(
+        self,
+        config: ResNetConfig,
+        filters: int,
+        size: int,
+        stride: int,
+        inputs: int,
+        relu: bool = True,
+        zero_gamma: bool = False,
+        folded: bool = False,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.relu = relu
+        self.conv = Convolution(
+            filters,
+            size,
+            stride,
+            use_bias=config.conv_bias or folded,
+            blur=config.blur and stride > 1 and inputs >= BLUR_MIN_INPUTS,
+            name="conv",
+        )
+        self.norm = None if folded else BatchNorm(config, zero_gamma, name="norm")
+
+    def call(self, x, training=False):
+        """Maps [B, H, W, in] to [B, H', W', filters]."""
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x, training=training)
+        return tf.nn.relu(x) if self.relu else x
+
+
+class Block(keras.layers.Layer):
+    """A residual block: `relu(shortcut(x) + convolutions(x))`.
+
+    Args:
+        config: the network's.
+        stage: which stage, from 0.
+        index: which block of it, from 0.
+        inputs: channels that come in.
+        folded: see `ConvNorm`.
+    """
+
+    def __init__(
+        self,
+        config: ResNetConfig,
+        stage: int,
+        index: int,
+        inputs: int,
+        folded: bool = False,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        stride = config.stage_stride(stage) if index == 0 else 1
+        inner = config.widths[stage]
+        outer = inner * config.expansion
+
+        def unit(number, filters, size, stride, inputs, last=False):
+            return ConvNorm(
+                config,
+                filters,
+                size,
+                stride,
+                inputs,
+                relu=not last,
+                zero_gamma=last and config.zero_gamma,
+                folded=folded,
+                name=f"conv{number}",
+            )
+
+        if config.block == "basic":
+            self.units = [
+                unit(1, inner, 3, stride, inputs),
+                unit(2, outer, 3, 1, inner, last=True),
+            ]
+        else:
+            first, second = (stride, 1) if config.stride_in_1x1 else (1, stride)
+            self.units = [
+                unit(1, inner, 1, first, inputs),
+                unit(2, inner, 3, second, inner),
+                unit(3, outer, 1, 1, inner, last=True),
+            ]
+        self.projection = None
+        self.average = config.avg_down and stride == 2
+        if config.projects(stage, index):
+            self.projection = ConvNorm(
+                config,
+                outer,
+                1,
+                1 if self.average else stride,
+                inputs,
+                relu=False,
+                folded=folded,
+                name="projection",
+            )
+
+    def call(self, x, training=False):
+        """Maps [B, H, W, in] to [B, H', W', out]."""
+        shortcut = x
+        if self.average:
+            # "SAME" leaves what lies outside of the picture out of the average.
+            shortcut = tf.nn.avg_pool2d(shortcut, 2, 2, "SAME")
+        if self.projection is not None:
+            shortcut = self.projection(shortcut, training=training)
+        for unit in self.units:
+            x = unit(x, training=training)
+        return tf.nn.relu(x + shortcut)
+
+
+def average_statistics(
+    model: keras.Model, strategy: tf.distribute.Strategy | None = None
+) -> None:
+    """Gives all replicas the mean of their moving statistics.
+
+    To be called on every worker, in cross-replica context, before a model that
+    several replicas have trained is evaluated or saved.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, BatchNorm):
+            for variable in (layer.moving_mean, layer.moving_variance):
+                variable.value.assign(variable.value.read_value())
