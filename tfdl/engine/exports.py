@@ -5,7 +5,7 @@ its documentation says. `registry.py` lists the functions.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -21,18 +21,21 @@ class Reusable(tf.train.Checkpoint):
     vocabularies, constants) has to be an attribute.
 
     Args:
-        model: the model whose variables are stored.
-        parts: limits the variables to those of these layers, for a module that
-            uses a part of the model only.
+        *layers: the model, or those of its layers that `__call__` uses.
+        extra: single weights besides.
     """
 
-    def __init__(self, model: keras.Model, *parts: keras.layers.Layer):
+    def __init__(
+        self,
+        *layers: keras.layers.Layer,
+        extra: Iterable[keras.Variable] = (),
+    ):
         super().__init__()
-        owners = parts or (model,)
-        self.variables = _values(v for owner in owners for v in owner.variables)
-        self.trainable_variables = _values(
-            v for owner in owners for v in owner.trainable_variables
-        )
+        every = [v for layer in layers for v in layer.variables] + list(extra)
+        # Layers may share weights: each is listed once.
+        every = list({id(v): v for v in every}.values())
+        self.variables = [v.value for v in every]
+        self.trainable_variables = [v.value for v in every if v.trainable]
         self.regularization_losses = []
 
     def set_call(self, call: Callable[..., Any], *inputs: Any) -> None:
@@ -52,11 +55,6 @@ class Reusable(tf.train.Checkpoint):
         for spec in inputs:
             for training in (False, True):
                 self.__call__.get_concrete_function(spec, training=training)
-
-
-def _values(variables) -> list[tf.Variable]:
-    """Returns the TensorFlow variables behind Keras's, each once."""
-    return list({id(v): v.value for v in variables}.values())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 import tfdl
-from tfdl.engine import model_dir
-from tfdl.models.bert import export_spans
+from tfdl.engine import exports, model_dir
+from tfdl.models.bert import export_hub, export_spans
 from tfdl.models.bert.packing import Packer
 from tfdl.text.graph import GraphBertTokenizer
 from tfdl.text.vocab import load_vocab
@@ -14,16 +15,19 @@ from tfdl.text.vocab import load_vocab
 IDS = ("token_ids", "segment_ids", "padding_mask")
 
 
-class ServingModule(tf.Module):
+class ServingModule(exports.Reusable):
     """What an export keeps: the variables once, the tokenizer's tables, labels."""
 
     def __init__(self, directory: str):
-        super().__init__()
         config = model_dir.read_config(directory)
-        # The model itself is used through closures only: as an attribute it would
-        # put its variables into the export a second time.
-        self._model: Callable = _hidden(tfdl.load(directory))
-        self.weights = [variable.value for variable in self._model().variables]
+        model = tfdl.load(directory)
+        # Only what the root's own call uses is its own to train.
+        whole = config["head"] in export_hub.CLASSIFIERS
+        super().__init__(model if whole else _encoder(model))
+        self.head, self.length = config["head"], config["max_seq_length"]
+        self.all_variables = [variable.value for variable in model.variables]
+        # As an attribute the model would be stored a second time.
+        self._model: Callable = _hidden(model)
         vocab = load_vocab(model_dir.asset(directory, "vocab.txt"))
         lower = config["tokenizer"]["do_lower_case"]
         self.tokenizer = GraphBertTokenizer(vocab, lower)
@@ -33,12 +37,22 @@ class ServingModule(tf.Module):
         if config["head"] == "pretraining":
             self.mask_tokenizer = GraphBertTokenizer(vocab, lower, False)
             self.mask_id = vocab.index("[MASK]")
-        self.head, self.length = config["head"], config["max_seq_length"]
         self.labels = tf.constant(config["head_config"].get("labels") or [""])
+        self.set_call(self.vectors, tf.TensorSpec([None], tf.string))
 
     def model(self, features, **options):
         """Runs the network."""
         return self._model()(features, **options)
+
+    def vectors(self, text, training=False):
+        """Maps strings [B] to logits [B, C], or to pooled vectors [B, H]."""
+        packed = self.tokenizer.pack(text, None, self.length)
+        model = self._model()
+        if self.head in export_hub.CLASSIFIERS:
+            found = model(packed, training=training, first_token_only=True)
+            return found["logits"]
+        found = _encoder(model)(packed, training=training, first_token_only=True)
+        return found["pooled_output"]
 
     # --- signatures ------------------------------------------------------------
 
@@ -132,6 +146,75 @@ def serving_module(directory: str):
     ids = {name: tf.TensorSpec(shape, tf.int32, name=name) for name in IDS}
     signatures["ids"] = trace(module.ids, **ids)
     return module, signatures
+
+
+def warm_ups(directory: str) -> list[exports.WarmUp]:
+    """Returns a short request and a batch of uneven lengths for every signature."""
+    config = model_dir.read_config(directory)
+    head, length = config["head"], config["max_seq_length"]
+    short, mixed = ["a short text"], ["one", "a few words more", "word " * length]
+    lines = [short, mixed]
+    if head == "squad":
+        requests = [{"question": ["what is it?"] * len(x), "passage": x} for x in lines]
+    elif head == "swag":
+        endings = ["one end", "another", "a third", "the last"]
+        requests = [
+            {"context": x, "start": ["it"] * len(x), "endings": [endings] * len(x)}
+            for x in lines
+        ]
+    else:
+        requests = [{"text": x} for x in lines]
+    if head == "pretraining":
+        requests = [{"text": [f"[MASK] {text}" for text in x]} for x in lines]
+    found = [exports.WarmUp(inputs) for inputs in requests]
+    if head == "pretraining":
+        found += [exports.WarmUp({"text": x}, "embedding") for x in lines]
+    if head in export_hub.CLASSIFIERS:
+        found += [exports.WarmUp({"text": x, "text_b": x}, "pair") for x in lines]
+    shape = [1, 4, 8] if head == "swag" else [1, 8]
+    ids = {name: np.ones(shape, np.int32) for name in IDS}
+    return [*found, exports.WarmUp(ids, "ids")]
+
+
+def card(directory: str) -> exports.Card:
+    """Returns what the documentation of the served model says."""
+    head = model_dir.read_config(directory)["head"]
+    if head in export_hub.CLASSIFIERS:
+        outputs = export_hub.LOGITS[head]["logits"]
+        return exports.Card(
+            summary=f"BERT for {head}: strings in, logits out.",
+            task="text-classification",
+            architecture="bert",
+            inputs={"": "string [batch], UTF-8"},
+            outputs={"": outputs},
+            usage='logits = module(tf.constant(["a first text", "and a second"]))\n',
+        )
+    return exports.Card(
+        summary="BERT: a vector for a text.",
+        task="text-embedding",
+        architecture="bert",
+        inputs={"": "string [batch], UTF-8"},
+        outputs={"": "float32 [batch, hidden], the sequence as a whole"},
+        usage='vectors = module(tf.constant(["a first text", "and a second"]))\n',
+    )
+
+
+def hub_modules(directory: str) -> dict[str, exports.Module]:
+    """Returns the encoder and its preprocessor as TF Hub modules."""
+    config = model_dir.read_config(directory)
+    vocab = load_vocab(model_dir.asset(directory, "vocab.txt"))
+    tokenizer = GraphBertTokenizer(vocab, config["tokenizer"]["do_lower_case"])
+    return export_hub.modules(
+        tfdl.load(directory),
+        config["head"],
+        vocab,
+        tokenizer,
+        config["max_seq_length"],
+    )
+
+
+def _encoder(model):
+    return getattr(model, "encoder", model)
 
 
 def _hidden(model) -> Callable:
