@@ -53,6 +53,69 @@ def index_batches(
     return tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(indices)
 
 
+def epoch_batches(
+    examples: int,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    start_step: int,
+    shard: Shard,
+    multiple: int = 1,
+    full: bool = False,
+) -> tf.data.Dataset:
+    """Returns an endless dataset of batches that never reach into the next epoch.
+
+    Step s belongs to epoch `first_epoch + s div B`, B the batches of an epoch. Every
+    epoch is a permutation of all examples, padded by repeating its head until the
+    last batch divides by `multiple` (torch's DistributedSampler), or is full.
+
+    Args:
+        examples: N.
+        batch_size: of a full global batch.
+        seed: of the permutations.
+        first_epoch: the epoch of step 0.
+        start_step: the first step.
+        shard: which slice of every batch is returned.
+        multiple: the last batch of an epoch is padded to a multiple of this.
+        full: the last batch of an epoch is padded to `batch_size`.
+
+    Returns:
+        Dicts of `index` int64 [B], the example, and `position` int64 [B], its place
+        in the endless stream, by which a draw for it can be made reproducible.
+    """
+    steps = batches_per_epoch(examples, batch_size, multiple)
+    padded = steps * batch_size
+    last = padded if full else _rounded_up(examples, multiple)
+    static = shard.part(batch_size) if last == padded else None
+
+    def rows(step):
+        first = (step % steps) * batch_size
+        part = tf.minimum(batch_size, last - first) // shard.count
+        epoch = first_epoch + step // steps
+        places = first + shard.index * part + tf.range(part, dtype=tf.int64)
+        seeds = tf.stack([seed % 2**32, tf.cast(epoch, tf.int64), 0x7FD1])
+        index = tf.raw_ops.RandomIndexShuffle(
+            index=places % examples,
+            seed=tf.tile(tf.cast(seeds, tf.uint32)[None], [part, 1]),
+            max_index=tf.fill([part], tf.constant(examples - 1, tf.int64)),
+        )
+        return {
+            "index": tf.ensure_shape(index, [static]),
+            "position": tf.ensure_shape(epoch * padded + places, [static]),
+        }
+
+    return tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(rows)
+
+
+def batches_per_epoch(examples: int, batch_size: int, multiple: int = 1) -> int:
+    """Returns how many batches `epoch_batches` makes of an epoch."""
+    return -(-_rounded_up(examples, multiple) // batch_size)
+
+
+def _rounded_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
 class Ragged:
     """Rows of different lengths, stored flat, gathered and padded in the graph.
 

@@ -47,6 +47,12 @@ class Records:
     def __len__(self) -> int:
         return len(self._offsets)
 
+    def name(self, index: int) -> str:
+        """Returns what messages call a record: its file, and its number there."""
+        owner = int(self._owners[index])
+        number = index - int(np.searchsorted(self._owners, owner))
+        return f"{self.paths[owner]}: record {number}"
+
     def read(self, indices: Sequence[int]) -> list[bytes]:
         """Returns the serialized records at `indices`."""
         return [self._read_one(int(i)) for i in indices]

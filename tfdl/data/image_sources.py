@@ -1,0 +1,238 @@
+"""Labelled pictures by one string, read by index.
+
+    source = open_source("folder:/data/imagenet", "train")
+    encoded = source.encoded(tf.constant([3, 141], tf.int64))     # JPEG or PNG bytes
+
+Access by index is what makes a batch a function of seed and step: nothing has to be
+read through to reach an example, and any number of workers shares any number of files.
+"""
+
+import concurrent.futures
+import hashlib
+import io
+import os
+import pathlib
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfdl.data import image_codec, image_files
+from tfdl.engine import errors, files
+
+SPLITS = ("train", "validation")
+ON_BAD = ("stop", "skip")
+_FORMS = "folder:PATH, tfrecord:GLOB, tfds:PATH, tfds:NAME[:SPLIT], embedded:digits"
+
+
+class BadImages:
+    """The pictures that were left out, with the reason."""
+
+    def __init__(self):
+        self._reasons: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def note(self, name: str, reason: str) -> bool:
+        """Notes a picture; returns False when it was known already."""
+        with self._lock:
+            known = name in self._reasons
+            self._reasons[name] = reason
+        return not known
+
+    def lines(self, most: int = 20) -> list[str]:
+        """Returns a line per picture, `"PATH: is cut off"`, and a count of the rest."""
+        found = sorted(self._reasons.items())
+        shown = [f"{name}: {reason}" for name, reason in found[:most]]
+        if len(found) > most:
+            shown.append(f"... and {len(found) - most} more")
+        return shown
+
+
+class ImageSource:
+    """Pictures with labels, by index.
+
+    Attributes:
+        classes: the classes' names; labels are indices into them.
+        labels: int32 [N], -1 where a picture has none.
+        bad: what was left out so far.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = tuple(classes)
+        self.labels = np.zeros([0], np.int32)
+        self.bad = BadImages()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """Returns what messages call a picture: its file, or its record."""
+        raise NotImplementedError
+
+    def encoded(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the pictures' bytes, a string of the shape of int64 `indices`.
+
+        In a graph; every index has to be one of a picture.
+        """
+        raise NotImplementedError
+
+    def read(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (`encoded`, labels int32) of `indices` int64 [B], in a graph."""
+        return self.encoded(indices), tf.gather(tf.constant(self.labels), indices)
+
+    def head(self, index: int, count: int) -> tuple[bytes, bool]:
+        """Returns a picture's first `count` bytes, and whether these are all.
+
+        Raises:
+            image_files.Unreadable: it cannot be read at all.
+        """
+        raise NotImplementedError
+
+    def data(self, index: int) -> bytes:
+        """Returns a picture's bytes, outside a graph; raises as `head` does."""
+        return self.head(index, 1 << 40)[0]
+
+    def problem(self, index: int) -> str | None:
+        """Returns why a picture cannot be used, None when it can."""
+        try:
+            return image_codec.problem(self.data(index))
+        except image_files.Unreadable as error:
+            return str(error)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Returns (height, width) from a picture's header; raises as `head` does."""
+        data, whole = self.head(index, image_files.HEAD_BYTES)
+        try:
+            return image_files.size(data, whole)
+        except image_files.HeadTooShort:
+            return image_files.size(self.data(index))
+
+    def shapes(self, on_bad: str = "stop") -> np.ndarray:
+        """Returns int32 [N, 2], height and width, from the headers alone.
+
+        Kept beside the data for the next time where that can be written to.
+
+        Args:
+            on_bad: what a picture without a readable header does: `"stop"`, or
+                `"skip"`: it is noted in `bad` and counts as 1x1.
+
+        Raises:
+            UserError: such a picture, under `"stop"`.
+        """
+        check_on_bad(on_bad)
+        path = self._shapes_file()
+        key = self._fingerprint() if path else ""
+        kept = _read_shapes(path, key, len(self)) if path else None
+        if kept is not None:
+            return kept
+
+        def one(index):
+            try:
+                return self.size(index)
+            except image_files.Unreadable as error:
+                if on_bad == "stop":
+                    raise errors.UserError(f"{self.name(index)} {error}") from None
+                self.bad.note(self.name(index), str(error))
+                return 1, 1
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            rows = list(pool.map(one, range(len(self))))
+        found = np.array(rows, np.int32).reshape(-1, 2)
+        if path and not len(self.bad):
+            _write_shapes(path, key, found)
+        return found
+
+    def _shapes_file(self) -> pathlib.Path | None:
+        """Returns where the sizes may be kept, None where nowhere."""
+        return None
+
+    def _fingerprint(self) -> str:
+        """Returns a hash that changes when the files do."""
+        raise NotImplementedError
+
+
+def open_source(
+    spec: str,
+    split: str = "train",
+    *,
+    classes: Sequence[str] | None = None,
+    on_bad: str = "stop",
+) -> ImageSource:
+    """Opens labelled pictures.
+
+    Args:
+        spec: one of
+            `folder:PATH`: PATH/{train,validation or val}/CLASS/*, or PATH/CLASS/*
+            (which serves every split);
+            `tfrecord:GLOB`: TF-slim's or TFDS's layout, told apart by their keys;
+            `tfds:PATH` or `tfds:NAME`, `:SPLIT` behind it: a data set of
+            tensorflow-datasets; a folder is read without that package;
+            `embedded:digits`: scikit-learn's digits, as small JPEGs.
+        split: `"train"` or `"validation"`.
+        classes: the classes' names in the labels' order, where the data must keep
+            to those of a model or of the training data.
+        on_bad: what files that are no pictures do in a folder: `"stop"` or `"skip"`.
+
+    Raises:
+        UserError: nothing there, an unknown form, or data that fits no layout.
+    """
+    if split not in SPLITS:
+        raise errors.unknown("split", split, SPLITS)
+    check_on_bad(on_bad)
+    form, colon, rest = str(spec).partition(":")
+    if not colon or form not in ("folder", "tfrecord", "tfds", "embedded") or not rest:
+        raise errors.UserError(f"data {str(spec)!r} is none of {_FORMS}")
+    # The readers import this module's classes.
+    from tfdl.data import digits, image_folders, image_records
+
+    if form == "folder":
+        return image_folders.FolderSource(rest, split, classes, on_bad)
+    if form == "tfrecord":
+        return image_records.RecordSource(rest, classes)
+    if form == "tfds":
+        return image_records.open_tfds(rest, split, classes)
+    if rest != "digits":
+        raise errors.unknown("embedded pictures", rest, ("digits",))
+    return digits.DigitSource(split, classes)
+
+
+def check_on_bad(on_bad: str) -> str:
+    """Returns a value of `on_bad`, or raises `UserError`."""
+    if on_bad not in ON_BAD:
+        raise errors.unknown("on_bad", on_bad, ON_BAD)
+    return on_bad
+
+
+def fingerprint_of(paths: Sequence[str]) -> str:
+    """Returns a hash of files' names, sizes and times."""
+    digest = hashlib.sha256()
+    for path in paths:
+        state = os.stat(path)
+        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _read_shapes(path: pathlib.Path, key: str, count: int) -> np.ndarray | None:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            if str(data["key"]) == key and data["shapes"].shape == (count, 2):
+                return data["shapes"].astype(np.int32)
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    except Exception as error:  # a damaged zip raises its own kinds
+        if type(error).__name__ != "BadZipFile":
+            raise
+    return None
+
+
+def _write_shapes(path: pathlib.Path, key: str, shapes: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, key=np.array(key), shapes=shapes)
+    try:
+        files.atomic_write(path, buffer.getvalue())
+    except errors.UserError:
+        pass  # a read-only data set: measured again the next time
