@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfdl.data import image_files, image_sources
+from tfdl.data import image_sources
 from tfdl.engine import errors
 
 SCALE = 8  # from 8x8 digits to pictures of about 48x64
@@ -42,17 +42,17 @@ class DigitSource(image_sources.ImageSource):
         self._files = [_picture(digits.images[i]) for i in self._which]
 
     def name(self, index: int) -> str:
+        """Returns the digit's number in scikit-learn's data."""
         return f"digit {self._which[index]} of embedded:digits"
 
     def encoded(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns JPEGs made when the source was opened."""
         return tf.gather(tf.constant(self._files), indices)
 
     def head(self, index: int, count: int) -> tuple[bytes, bool]:
+        """Returns the beginning of a JPEG."""
         data = self._files[index]
         return data[:count], len(data) <= count
-
-    def size(self, index: int) -> tuple[int, int]:
-        return image_files.size(self._files[index])
 
 
 def _picture(digit: np.ndarray) -> bytes:

@@ -60,9 +60,11 @@ class FolderSource(image_sources.ImageSource):
             )
 
     def name(self, index: int) -> str:
+        """Returns the file's path."""
         return self.paths[index]
 
     def encoded(self, indices: tf.Tensor) -> tf.Tensor:
+        """Reads the files."""
         names = tf.gather(self._path_table(), indices)
         flat = tf.map_fn(
             tf.io.read_file,
@@ -74,6 +76,7 @@ class FolderSource(image_sources.ImageSource):
         return tf.ensure_shape(flat, indices.shape)
 
     def head(self, index: int, count: int) -> tuple[bytes, bool]:
+        """Returns the beginning of a file."""
         try:
             with open(self.paths[index], "rb") as file:
                 data = file.read(count)

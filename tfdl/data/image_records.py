@@ -61,23 +61,28 @@ class RecordSource(image_sources.ImageSource):
         del value  # what the base class starts with
 
     def name(self, index: int) -> str:
+        """Returns the file and the record's number in it."""
         return self.records.name(index)
 
     def encoded(self, indices: tf.Tensor) -> tf.Tensor:
+        """Reads and parses the records."""
         flat = self._parse(tf.reshape(indices, [-1]))[0]
         return tf.ensure_shape(tf.reshape(flat, tf.shape(indices)), indices.shape)
 
     def read(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns bytes and labels of the records; fails for a label out of range."""
         encoded, labels = self._parse(indices)
         inside = tf.reduce_all((labels >= 0) & (labels < len(self.classes)))
         with tf.control_dependencies([tf.debugging.Assert(inside, ["label"])]):
             return encoded, tf.cast(labels, tf.int32)
 
     def head(self, index: int, count: int) -> tuple[bytes, bool]:
+        """Returns the beginning of a record's picture."""
         data = self._example(index)[0]
         return data[:count], len(data) <= count
 
     def problem(self, index: int) -> str | None:
+        """Returns what is wrong with a record, its label included."""
         try:
             label = self._example(index)[1]
         except image_files.Unreadable as error:
@@ -122,7 +127,8 @@ class RecordSource(image_sources.ImageSource):
         return found
 
     def _shapes_file(self) -> pathlib.Path:
-        return pathlib.Path(self.records.paths[0] + ".shapes.npz")
+        first = pathlib.Path(self.records.paths[0])
+        return first.with_name(f".{first.name}.shapes.npz")  # hidden from globs
 
     def _fingerprint(self) -> str:
         return image_sources.fingerprint_of(self.records.paths)
