@@ -111,7 +111,6 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, input_shape):
         """Makes gamma, beta and the moving statistics, each [C]."""
-
         shape = (input_shape[-1],)
 
         def weight(name, value, **options):

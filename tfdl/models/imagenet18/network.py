@@ -167,6 +167,16 @@ class ResNetConfig:
             for name, value in dataclasses.asdict(self).items()
         }
 
+    def name(self) -> str:
+        """Returns the preset that this network is, or "custom"."""
+        shape = ("block", "blocks", "widths", "expansion", "stem_width", "stem")
+        shape += ("avg_down", "first_stage_stride")
+        for name in PRESETS:
+            preset = ResNetConfig.preset(name)
+            if all(getattr(self, f) == getattr(preset, f) for f in shape):
+                return name
+        return "custom"
+
     @property
     def num_features(self) -> int:
         """Channels after the last stage."""
