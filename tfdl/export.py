@@ -3,8 +3,10 @@
     tfdl export --model_dir=mrpc --output=saved_models/mrpc
 
 The SavedModel appears as the next version folder, saved_models/mrpc/1 and so on. It
-loads without this package: in TF Serving, through TensorFlow's C API, or in Python
-(with `import tensorflow_text` before, for models that read text).
+loads without this package: in TF Serving, through TensorFlow's C API, with hub.load or
+in Python (with `import tensorflow_text` before, for models that read text). It holds
+warm-up requests; beside the versions are the files that run TF Serving on them. Files
+that you edit there stay as they are.
 """
 
 import json
@@ -30,16 +32,33 @@ def export(values: flags.FlagValues, overrides: command.Overrides) -> int:
 
     config = model_dir.read_config(values.model_dir)
     command.start_tensorflow()
-    from tfdl.serving import saved_model
+    from tfdl.serving import configuration, description, saved_model, warmup
 
-    module, signatures = registry.load(config["model"], "export").serving_module(
-        values.model_dir
-    )
     base = pathlib.Path(values.output or f"saved_models/{config['model']}")
-    version = saved_model.save(base, module, signatures)
+    name = configuration.model_name(base)
+    model = registry.load(config["model"], "export")
+    metrics = description.metrics(values.model_dir)
+    module, signatures = model.serving_module(values.model_dir)
+
+    def complete(folder: pathlib.Path) -> None:
+        requests = model.warm_ups(values.model_dir)
+        warmup.write(folder, name, requests, signatures)
+        card = model.card(values.model_dir)
+        description.write(
+            folder, description.Description(config["model"], card, metrics)
+        )
+        kept = configuration.write(base, saved_model.size(folder))
+        if kept:
+            print(
+                f"{base}: {', '.join(kept)} kept as edited; remove a file to get the "
+                "default",
+                file=sys.stderr,
+            )
+
+    version = saved_model.save(base, module, signatures, complete)
     described = {
         name: {
-            "inputs": sorted(function.structured_input_signature[1]),
+            "inputs": sorted(saved_model.inputs(function)),
             "outputs": sorted(function.structured_outputs),
         }
         for name, function in signatures.items()

@@ -1,11 +1,14 @@
 """Runs a SavedModel through TensorFlow's C API alone, as TF Serving's loader does.
 
-    c_api.py EXPORT SIGNATURE '{"text": ["..."]}' '{"inputs": {...}, "outputs": {...}}'
+    c_api.py EXPORT < requests.json > results.json
 
 TensorFlow's Python is not imported: the C library of the wheel and the op libraries of
-tensorflow-text are loaded by path. Prints the outputs as JSON.
+tensorflow-text are loaded by path. Requests are a list of {"inputs", "outputs"}: by
+name of a graph's tensor, {"dtype", "shape", "values"} of what to feed, and what to
+fetch. Strings are base64.
 """
 
+import base64
 import ctypes
 import json
 import pathlib
@@ -13,7 +16,16 @@ import sys
 import sysconfig
 
 PACKAGES = pathlib.Path(sysconfig.get_paths()["purelib"])
-FLOAT, INT32, STRING, INT64 = 1, 3, 7, 9
+STRING = 7
+NUMBERS = {
+    1: ctypes.c_float,
+    2: ctypes.c_double,
+    3: ctypes.c_int32,
+    4: ctypes.c_uint8,
+    9: ctypes.c_int64,
+    10: ctypes.c_bool,
+}
+STRING_SIZE = 24  # sizeof(TF_TString)
 
 
 class Output(ctypes.Structure):
@@ -24,8 +36,7 @@ class Output(ctypes.Structure):
 
 def main() -> None:
     """Loads, runs and prints."""
-    export, _, values, names = sys.argv[1:]
-    values, names = json.loads(values), json.loads(names)
+    export, requests = sys.argv[1], json.load(sys.stdin)
     folder = PACKAGES / "tensorflow"
     ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), ctypes.RTLD_GLOBAL)
     tf = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"), ctypes.RTLD_GLOBAL)
@@ -65,41 +76,44 @@ def main() -> None:
         found = tf.TF_GraphOperationByName(graph, operation.encode())
         return Output(found, int(index))
 
-    feeds = [(output(names["inputs"][key]), tensor(tf, v)) for key, v in values.items()]
-    wanted = list(names["outputs"])
-    results = (ctypes.c_void_p * len(wanted))()
-    tf.TF_SessionRun(
-        session,
-        None,
-        (Output * len(feeds))(*[feed for feed, _ in feeds]),
-        (ctypes.c_void_p * len(feeds))(*[value for _, value in feeds]),
-        len(feeds),
-        (Output * len(wanted))(*[output(names["outputs"][name]) for name in wanted]),
-        results,
-        len(wanted),
-        None,
-        0,
-        None,
-        status,
-    )
-    check()
-    found = {
-        name: array(tf, ctypes.c_void_p(result))
-        for name, result in zip(wanted, results, strict=True)
-    }
+    results = []
+    for request in requests:
+        feeds = request["inputs"]
+        wanted = request["outputs"]
+        found = (ctypes.c_void_p * len(wanted))()
+        tf.TF_SessionRun(
+            session,
+            None,
+            (Output * len(feeds))(*[output(name) for name in feeds]),
+            (ctypes.c_void_p * len(feeds))(*[tensor(tf, **v) for v in feeds.values()]),
+            len(feeds),
+            (Output * len(wanted))(*[output(name) for name in wanted]),
+            found,
+            len(wanted),
+            None,
+            0,
+            None,
+            status,
+        )
+        check()
+        results.append([array(tf, ctypes.c_void_p(result)) for result in found])
     assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
-def tensor(tf, texts):
-    """Returns a TF_STRING tensor of a list of texts."""
-    dims = (ctypes.c_int64 * 1)(len(texts))
-    size = 24  # sizeof(TF_TString)
-    made = tf.TF_AllocateTensor(STRING, dims, 1, size * len(texts))
+def tensor(tf, dtype, shape, values):
+    """Returns a tensor of a flat list of values."""
+    dims = (ctypes.c_int64 * len(shape))(*shape)
+    size = STRING_SIZE if dtype == STRING else ctypes.sizeof(NUMBERS[dtype])
+    count = ctypes.c_size_t(size * len(values))
+    made = tf.TF_AllocateTensor(dtype, dims, len(shape), count)
     base = tf.TF_TensorData(ctypes.c_void_p(made))
-    for i, text in enumerate(texts):
-        place = ctypes.c_void_p(base + i * size)
-        data = text.encode()
+    if dtype != STRING:
+        (NUMBERS[dtype] * len(values)).from_address(base)[:] = values
+        return made
+    for i, text in enumerate(values):
+        place = ctypes.c_void_p(base + i * STRING_SIZE)
+        data = base64.b64decode(text)
         tf.TF_StringInit(place)
         tf.TF_StringCopy(place, data, ctypes.c_size_t(len(data)))
     return made
@@ -116,13 +130,13 @@ def array(tf, result):
     if kind == STRING:
         values = []
         for i in range(count):
-            place = ctypes.c_void_p(data + i * 24)
+            place = ctypes.c_void_p(data + i * STRING_SIZE)
             length = tf.TF_StringGetSize(place)
             pointer = tf.TF_StringGetDataPointer(place)
-            values.append(ctypes.string_at(pointer, length).decode())
+            data_bytes = ctypes.string_at(pointer, length)
+            values.append(base64.b64encode(data_bytes).decode())
     else:
-        c_type = {FLOAT: ctypes.c_float, INT32: ctypes.c_int32, INT64: ctypes.c_int64}
-        values = list((c_type[kind] * count).from_address(data))
+        values = list((NUMBERS[kind] * count).from_address(data)) if count else []
     return {"shape": shape, "values": values}
 
 

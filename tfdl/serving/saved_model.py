@@ -4,7 +4,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -24,8 +24,9 @@ def next_version(base: files.PathLike) -> int:
 
 def save(
     base: files.PathLike,
-    module: tf.Module,
+    module: tf.Module | tf.train.Checkpoint,
     signatures: Mapping[str, tf.types.experimental.ConcreteFunction],
+    complete: Callable[[pathlib.Path], None] | None = None,
 ) -> pathlib.Path:
     """Writes a SavedModel as the next version; it appears at once and whole.
 
@@ -33,6 +34,7 @@ def save(
         base: the model's folder, e.g. `saved_models/bert`.
         module: holds every variable and table that the signatures use.
         signatures: name -> concrete function.
+        complete: adds files to the folder before it appears.
 
     Returns:
         The version folder.
@@ -48,6 +50,8 @@ def save(
         scratch = pathlib.Path(tempfile.mkdtemp(dir=base, prefix=".export."))
         os.chmod(scratch, 0o755)
         tf.saved_model.save(module, str(scratch), signatures=dict(signatures))
+        if complete is not None:
+            complete(scratch)
         while True:
             target = base / str(next_version(base))
             try:
@@ -64,3 +68,14 @@ def save(
     finally:
         if scratch is not None and scratch.exists():
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def size(folder: files.PathLike) -> int:
+    """Returns the bytes of all files in a folder."""
+    return sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*") if p.is_file())
+
+
+def inputs(signature: tf.types.experimental.ConcreteFunction) -> dict[str, tf.TypeSpec]:
+    """Returns name -> spec of what a signature takes."""
+    specs = tf.nest.flatten(signature.structured_input_signature)
+    return {spec.name: spec for spec in specs if isinstance(spec, tf.TensorSpec)}

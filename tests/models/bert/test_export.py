@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.tools import saved_model_utils
 
-from tests.helpers import run_python
 from tests.models.bert.tiny import predict, save
+from tests.serving.loader import check_warm_ups, run_c_api
 from tfdl import export as export_verb
 
 TEXTS = ["the quick brown fox", "hello, world! the lazy dog", ""]
@@ -19,26 +18,6 @@ def export(directory, output, capsys):
     arguments = [f"--model_dir={directory}", f"--output={output}"]
     assert export_verb.main(["export", *arguments]) == 0
     return json.loads(capsys.readouterr().out)["saved_model"]
-
-
-def run_c_api(folder, values, outputs, signature="serving_default"):
-    """Runs a signature in a process that has TensorFlow's C API only."""
-    graph = saved_model_utils.get_meta_graph_def(folder, "serve")
-    described = graph.signature_def[signature]
-    names = {
-        "inputs": {k: v.name for k, v in described.inputs.items()},
-        "outputs": {k: described.outputs[k].name for k in outputs},
-    }
-    done = run_python(
-        "tests/serving/c_api.py",
-        folder,
-        signature,
-        json.dumps(values),
-        json.dumps(names),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    return {k: np.array(v["values"]).reshape(v["shape"]) for k, v in found.items()}
 
 
 def test_classifier_through_the_c_api(tmp_path, capsys):
@@ -60,6 +39,7 @@ def test_classifier_through_the_c_api(tmp_path, capsys):
         ["logits"],
         "pair",
     )
+    assert check_warm_ups(again) == {"serving_default", "pair", "ids"}
     loaded = tf.saved_model.load(again)
     python = loaded.signatures["pair"](
         text=tf.constant(TEXTS), text_b=tf.constant(["the dog", "", "fox"])
