@@ -1,6 +1,7 @@
 """Errors that a user can cause, told in one line."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -10,6 +11,16 @@ class UserError(Exception):
     The verbs print it as `error: ...` and exit with a non-zero status, without a
     traceback.
     """
+
+
+def raised_within(error: Exception) -> UserError | None:
+    """Returns the `UserError` that Python code within a graph raised.
+
+    TensorFlow wraps what the Python part of an input pipeline raises in an error of
+    its own, with its text and traceback.
+    """
+    found = re.search(r"\bUserError: (.+)", str(error))
+    return UserError(found[1].strip()) if found else None
 
 
 def unknown(kind: str, given: object, allowed: Iterable[object]) -> UserError:
