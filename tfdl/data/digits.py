@@ -49,10 +49,10 @@ class DigitSource(image_sources.ImageSource):
         """Returns JPEGs made when the source was opened."""
         return tf.gather(tf.constant(self._files), indices)
 
-    def head(self, index: int, count: int) -> tuple[bytes, bool]:
+    def head(self, index: int, count: int | None = None) -> tuple[bytes, bool]:
         """Returns the beginning of a JPEG."""
         data = self._files[index]
-        return data[:count], len(data) <= count
+        return data[:count], count is None or len(data) <= count
 
 
 def _picture(digit: np.ndarray) -> bytes:

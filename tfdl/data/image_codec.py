@@ -21,10 +21,12 @@ def problem(data: bytes) -> str | None:
         image_files.size(data)
     except image_files.Unreadable as error:
         return str(error)
+    jpeg = data.startswith(image_files.JPEG)
     try:
-        decode(data.startswith(image_files.JPEG), tf.constant(data))
-    except tf.errors.OpError as error:
-        reason = " ".join(error.message.split())
-        reason = reason.split("} ")[-1].split(" [Op:")[0]
-        return f"is damaged or cut off ({reason[:100]})"
+        decode(jpeg, tf.constant(data))
+    except tf.errors.OpError:
+        name = "JPEG" if jpeg else "PNG"
+        if (b"\xff\xd9" if jpeg else b"IEND") not in data[-64:]:
+            return f"is a {name} that is cut off"
+        return f"is a damaged {name}"
     return None

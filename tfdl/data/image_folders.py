@@ -75,12 +75,12 @@ class FolderSource(image_sources.ImageSource):
         flat = tf.reshape(flat, tf.shape(indices))
         return tf.ensure_shape(flat, indices.shape)
 
-    def head(self, index: int, count: int) -> tuple[bytes, bool]:
+    def head(self, index: int, count: int | None = None) -> tuple[bytes, bool]:
         """Returns the beginning of a file."""
         try:
             with open(self.paths[index], "rb") as file:
                 data = file.read(count)
-                return data, not file.read(1)
+                return data, count is None or not file.read(1)
         except OSError as error:
             reason = f"cannot be read ({error.strerror or error})"
             raise image_files.Unreadable(reason) from None

@@ -76,10 +76,10 @@ class RecordSource(image_sources.ImageSource):
         with tf.control_dependencies([tf.debugging.Assert(inside, ["label"])]):
             return encoded, tf.cast(labels, tf.int32)
 
-    def head(self, index: int, count: int) -> tuple[bytes, bool]:
+    def head(self, index: int, count: int | None = None) -> tuple[bytes, bool]:
         """Returns the beginning of a record's picture."""
         data = self._example(index)[0]
-        return data[:count], len(data) <= count
+        return data[:count], count is None or len(data) <= count
 
     def problem(self, index: int) -> str | None:
         """Returns what is wrong with a record, its label included."""

@@ -84,8 +84,8 @@ class ImageSource:
         """Returns (`encoded`, labels int32) of `indices` int64 [B], in a graph."""
         return self.encoded(indices), tf.gather(tf.constant(self.labels), indices)
 
-    def head(self, index: int, count: int) -> tuple[bytes, bool]:
-        """Returns a picture's first `count` bytes, and whether these are all.
+    def head(self, index: int, count: int | None = None) -> tuple[bytes, bool]:
+        """Returns a picture's first `count` bytes (all by default), and whether all.
 
         Raises:
             image_files.Unreadable: it cannot be read at all.
@@ -94,7 +94,7 @@ class ImageSource:
 
     def data(self, index: int) -> bytes:
         """Returns a picture's bytes, outside a graph; raises as `head` does."""
-        return self.head(index, 1 << 40)[0]
+        return self.head(index)[0]
 
     def problem(self, index: int) -> str | None:
         """Returns why a picture cannot be used, None when it can."""
