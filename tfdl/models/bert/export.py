@@ -37,7 +37,7 @@ class ServingModule(exports.Reusable):
         if config["head"] == "pretraining":
             self.mask_tokenizer = GraphBertTokenizer(vocab, lower, False)
             self.mask_id = vocab.index("[MASK]")
-        self.labels = tf.constant(config["head_config"].get("labels") or [""])
+        self.labels = tf.constant(_labels(config) or [""])
         self.set_call(self.vectors, tf.TensorSpec([None], tf.string))
 
     def model(self, features, **options):
@@ -178,9 +178,10 @@ def warm_ups(directory: str) -> list[exports.WarmUp]:
 
 def card(directory: str) -> exports.Card:
     """Returns what the documentation of the served model says."""
-    head = model_dir.read_config(directory)["head"]
+    config = model_dir.read_config(directory)
+    head, labels = config["head"], _labels(config)
     if head in export_hub.CLASSIFIERS:
-        outputs = export_hub.LOGITS[head]["logits"]
+        outputs = export_hub.logits(head, labels)["logits"]
         return exports.Card(
             summary=f"BERT for {head}: strings in, logits out.",
             task="text-classification",
@@ -207,10 +208,15 @@ def hub_modules(directory: str) -> dict[str, exports.Module]:
     return export_hub.modules(
         tfdl.load(directory),
         config["head"],
+        _labels(config),
         vocab,
         tokenizer,
         config["max_seq_length"],
     )
+
+
+def _labels(config) -> list[str]:
+    return list(config["head_config"].get("labels") or ())
 
 
 def _encoder(model):

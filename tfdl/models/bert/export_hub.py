@@ -4,7 +4,7 @@ The names and shapes are those of TF Hub's common API for text embeddings with
 Transformer encoders, so that code written for published BERT modules loads these.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 import tensorflow_text as text
@@ -18,6 +18,8 @@ INPUTS = {
     "input_mask": "padding_mask",
     "input_type_ids": "segment_ids",
 }
+# Labels that a page names.
+MAX_NAMED = 50
 CLASSIFIERS = ("classification", "regression", "multilabel")
 
 
@@ -114,7 +116,7 @@ class Encoder(exports.Reusable):
             self.mlm.set_call(mlm, {**ids, "masked_lm_positions": positions})
 
 
-def modules(model, head: str, vocab, tokenizer, length: int):
+def modules(model, head: str, labels, vocab, tokenizer, length: int):
     """Returns the encoder "" and its "preprocess" as modules to publish."""
     encoder = Encoder(model, head)
     preprocessor = Preprocessor(tokenizer, vocab, length)
@@ -129,7 +131,7 @@ def modules(model, head: str, vocab, tokenizer, length: int):
     return {
         "": exports.Module(
             encoder,
-            encoder_card(head),
+            encoder_card(head, labels),
             {"serving_default": tf.function(encode).get_concrete_function(**ids)},
         ),
         "preprocess": exports.Module(
@@ -193,7 +195,17 @@ vectors = encoder(pair)["default"]
 """
 
 
-def encoder_card(head: str) -> exports.Card:
+def logits(head: str, labels: Sequence[str]) -> dict[str, str]:
+    """Returns what a head adds to the outputs, the labels in their order."""
+    found = dict(LOGITS.get(head, {}))
+    if labels and "logits" in found:
+        names = ", ".join(labels[:MAX_NAMED])
+        more = f" and {len(labels) - MAX_NAMED} more" if labels[MAX_NAMED:] else ""
+        found["logits"] += f": {names}{more}"
+    return found
+
+
+def encoder_card(head: str, labels: Sequence[str] = ()) -> exports.Card:
     """Returns the encoder's documentation."""
     trained = "pretrained" if head in ("encoder", "pretraining") else f"for {head}"
     mlm = _MLM_USAGE if head == "pretraining" else ""
@@ -202,7 +214,7 @@ def encoder_card(head: str) -> exports.Card:
         task="text-embedding",
         architecture="bert",
         inputs=_IDS,
-        outputs={**_OUTPUTS, **LOGITS.get(head, {})},
+        outputs={**_OUTPUTS, **logits(head, labels)},
         usage=_ENCODER_USAGE + mlm,
     )
 

@@ -1,0 +1,1 @@
+"""TF Hub modules: packaging, documentation, publishing, a local module server."""
