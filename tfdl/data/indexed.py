@@ -90,7 +90,7 @@ def epoch_batches(
 
     def rows(step):
         first = (step % steps) * batch_size
-        part = tf.minimum(batch_size, last - first) // shard.count
+        part = tf.minimum(tf.cast(batch_size, tf.int64), last - first) // shard.count
         epoch = first_epoch + step // steps
         places = first + shard.index * part + tf.range(part, dtype=tf.int64)
         seeds = tf.stack([seed % 2**32, tf.cast(epoch, tf.int64), 0x7FD1])

@@ -43,16 +43,16 @@ def run(
     _quiet()
     # Bazel starts a program in its runfiles, and bazelw starts Bazel in the project's
     # root; paths mean the user's folder.
-    for name in ("TFDL_WORKING_DIRECTORY", "BUILD_WORKING_DIRECTORY"):
-        if os.environ.get(name):
-            os.chdir(os.environ[name])
+    for variable in ("TFDL_WORKING_DIRECTORY", "BUILD_WORKING_DIRECTORY"):
+        if os.environ.get(variable):
+            os.chdir(os.environ[variable])
             break
     if any(argument in ("--help", "-h", "-help", "help") for argument in arguments[1:]):
         print(usage(name, doc, flag_values))
         return 0
     try:
         overrides, arguments = _split_overrides(arguments)
-        rest = flag_values(arguments)
+        rest = _parse(flag_values, arguments)
         if len(rest) > 1:
             raise errors.UserError(
                 f"unexpected argument {rest[1]!r}; flags are written --name=value"
@@ -85,6 +85,11 @@ def _guarded(main, flag_values, overrides) -> int:
             where = f"{error.filename}: " if error.filename else ""
             return _fail(f"{where}{error.strerror}")
         raise
+    except Exception as error:
+        told = errors.raised_within(error)
+        if told is None:
+            raise
+        return _fail(str(told))
 
 
 def require(values: flags.FlagValues, *names: str) -> None:
@@ -137,6 +142,14 @@ def usage(name: str, doc: str, flag_values: flags.FlagValues) -> str:
         )
         lines.extend([head, *body])
     return "\n".join(lines)
+
+
+def _parse(flag_values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    try:
+        return flag_values(arguments)
+    except flags.UnrecognizedFlagError as error:
+        names = (flag.name for flag in _own_flags(flag_values))
+        raise errors.unknown("flag", error.flagname, names) from None
 
 
 def _own_flags(flag_values: flags.FlagValues) -> list[flags.Flag]:

@@ -63,10 +63,10 @@ def read_config(directory: files.PathLike) -> dict[str, Any]:
     if not directory.is_dir():
         raise errors.UserError(f"{directory}: no such model directory")
     path = directory / CONFIG
+    hint = ""
+    if (directory / "model" / CONFIG).is_file():
+        hint = f"; did you mean {directory / 'model'}?"
     if not path.is_file():
-        hint = ""
-        if (directory / "model" / CONFIG).is_file():
-            hint = f"; did you mean {directory / 'model'}?"
         raise errors.UserError(
             f"{directory} is not a model directory: it has no {CONFIG}{hint}"
         )
@@ -75,9 +75,11 @@ def read_config(directory: files.PathLike) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise errors.UserError(f"{path}:{error.lineno}: {error.msg}") from None
     if not isinstance(config, dict) or "model" not in config or "format" not in config:
+        hint = hint or (
+            " (an original checkpoint has to go through `tfdl convert` first)"
+        )
         raise errors.UserError(
-            f"{path} is not tfdl's: it lacks 'model' and 'format' (an original "
-            "checkpoint has to go through `tfdl convert` first)"
+            f"{path} is not a model directory's: it lacks 'model' and 'format'{hint}"
         )
     if config["format"] != FORMAT:
         raise errors.UserError(

@@ -146,6 +146,9 @@ class Task:
     def phase_starts(self, phase: Phase, learner: "Learner") -> None:
         """Called before a phase begins (not when it is resumed)."""
 
+    def before_save(self) -> None:
+        """Called before every checkpoint, to bring `state` up to date."""
+
     def finished(self, metrics: Mapping[str, float]) -> bool:
         """Tells from an evaluation whether the run may end before its last step."""
         return False

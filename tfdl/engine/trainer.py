@@ -86,11 +86,11 @@ class Trainer:
         """
         info = self.checkpoints.restore_latest()
         step = 0 if info is None else info["step"]
+        previous = self._listen()
         self.writers = Writers(self.workdir, self.chief, step)
         self.progress = Progress(
             phases_lib.total_steps(self.phases), step, self.name, self.chief
         )
-        previous = self._listen()
         try:
             for line in self.task.plan():
                 self.progress.message(f"{self.name}: {line}")
@@ -165,6 +165,7 @@ class Trainer:
             finished = metrics is not None and self.task.finished(metrics)
             stop = self._told_to_stop()
             if ends or stop or finished or step % config.checkpoint_every == 0:
+                self.task.before_save()
                 info = {"phase": phase.name, "before": before, "finished": finished}
                 self.checkpoints.save(step, info)
             if finished:
@@ -281,6 +282,9 @@ class Trainer:
 
 def _readable(error: tf.errors.OpError) -> Exception:
     """Returns a one-line error for what data or disk did; others as they are."""
+    told = errors.raised_within(error)
+    if told is not None:
+        return told
     if isinstance(error, tf.errors.DataLossError | tf.errors.NotFoundError):
         return errors.UserError(" ".join(str(error.message).split())[:300])
     if "No space left" in str(error):

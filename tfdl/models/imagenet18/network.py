@@ -124,12 +124,15 @@ class ResNetConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "ResNetConfig":
         """Returns the configuration in a dict; a `preset` in it comes first.
 
+        With a preset, `width` may be given as well: see `preset`.
+
         Raises:
             UserError: an unknown field, or a value that makes no sense.
         """
         values = dict(values)
         preset = values.pop("preset", None)
         known = [field.name for field in dataclasses.fields(cls)]
+        known += ["width"] if preset else []
         for key in values:
             if key not in known:
                 raise errors.unknown("field of the ResNet", key, [*known, "preset"])

@@ -71,6 +71,11 @@ class Rate:
     last: float
     curve: str
 
+    @property
+    def length(self) -> int:
+        """Epochs it moves over; 1 for a rate without an end."""
+        return max(self.end - self.start, 1)
+
 
 class Schedule:
     """Answers, for every epoch, what the data and the rates are.
@@ -146,11 +151,11 @@ class Schedule:
         steps = self.steps(epoch)
         phase = self._rate(epoch)
         done = (epoch - phase.start) * steps + batch - 1 + RATE_AT[self.rate_at]
-        share = done / ((phase.end - phase.start) * steps)
+        share = done / (phase.length * steps)
         return float(_along(phase.first, phase.last, share, phase.curve))
 
     def learning_rate(
-        self, start: int, end: int, factor: float = 1.0
+        self, start: int, end: int, factor: float = 1.0, steps: int = 0
     ) -> schedules.Schedule:
         """Returns the rate as a function of the step within a stretch of epochs.
 
@@ -158,11 +163,12 @@ class Schedule:
             start: the first epoch of the stretch.
             end: the epoch after the last.
             factor: all rates are multiplied by it.
+            steps: of an epoch, where they are not the schedule's.
         """
-        steps = self.steps(start)
+        steps = steps or self.steps(start)
         phases = [self._rate(epoch) for epoch in range(start, end)]
         table = np.array(
-            [[p.start, p.end - p.start, p.first, p.last] for p in phases], np.float64
+            [[p.start, p.length, p.first, p.last] for p in phases], np.float64
         )
         curves = np.array([CURVES.index(phase.curve) for phase in phases], np.int32)
         offset = RATE_AT[self.rate_at]
@@ -172,7 +178,8 @@ class Schedule:
             # rounding after three operations.
             step = tf.cast(step, tf.int64)
             row = tf.minimum(step // steps, len(phases) - 1)
-            first_epoch, length, first, last = tf.unstack(tf.gather(table, row))
+            chosen = tf.gather(table, row)
+            first_epoch, length, first, last = tf.unstack(chosen, axis=-1)
             done = (start - first_epoch) * steps + tf.cast(step + offset, tf.float64)
             share = done / (length * steps)
             kinds = sorted(set(curves.tolist()))
@@ -282,8 +289,9 @@ def _read_rate(where: str, start: int, end: int | None, phase: Mapping) -> Rate:
     if curve not in CURVES:
         raise errors.unknown(f"curve of {where}", curve, CURVES)
     # A rate without an end goes on until the next one.
-    last = max(start, 1) if end is None else end
-    return Rate(start, last, float(pair[0]), float(pair[1]), curve)
+    return Rate(
+        start, start if end is None else end, float(pair[0]), float(pair[1]), curve
+    )
 
 
 def _epochs(where: str, value: Any) -> tuple[int, int | None]:
@@ -307,7 +315,7 @@ def _whole(where: str, key: str, value: Any, least: int) -> int:
 
 
 def _along(first, last, share, curve: str):
-    """Returns the rate `share` of the way from `first` to `last`; numbers or tensors."""
+    """Returns the rate `share` of the way from `first` to `last`."""
     if curve == "linear":
         return first + (last - first) * share
     if curve == "poly2":
