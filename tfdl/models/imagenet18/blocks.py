@@ -52,7 +52,6 @@ class Convolution(keras.layers.Layer):
             self.bias = self.add_weight(
                 name="bias", shape=(self.filters,), initializer="zeros"
             )
-        self.built = True
 
     def call(self, x):
         """Maps [B, H, W, in] to [B, H', W', filters], H' = (H - 1) // stride + 1."""
@@ -129,7 +128,6 @@ class BatchNorm(keras.layers.Layer):
         self.beta = weight("beta", 0.0)
         self.moving_mean = weight("moving_mean", 0.0, **moving)
         self.moving_variance = weight("moving_variance", 1.0, **moving)
-        self.built = True
 
     def call(self, x, training=False):
         """Returns the normalised `x`; in training the statistics move."""
@@ -237,6 +235,12 @@ class ConvNorm(keras.layers.Layer):
         )
         self.norm = None if folded else BatchNorm(config, zero_gamma, name="norm")
 
+    def build(self, input_shape):
+        """Makes the weights for pictures [B, H, W, in]."""
+        self.conv.build(input_shape)
+        if self.norm is not None:
+            self.norm.build((*input_shape[:-1], self.conv.filters))
+
     def call(self, x, training=False):
         """Maps [B, H, W, in] to [B, H', W', filters]."""
         x = self.conv(x)
@@ -308,6 +312,15 @@ class Block(keras.layers.Layer):
                 folded=folded,
                 name="projection",
             )
+
+    def build(self, input_shape):
+        """Makes the weights for pictures [B, H, W, in]."""
+        before = input_shape[:-1]
+        if self.projection is not None:
+            self.projection.build(input_shape)
+        for unit in self.units:
+            unit.build(input_shape)
+            input_shape = (*before, unit.conv.filters)
 
     def call(self, x, training=False):
         """Maps [B, H, W, in] to [B, H', W', out]."""

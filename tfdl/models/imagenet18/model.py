@@ -40,7 +40,6 @@ class Classifier(keras.layers.Layer):
         self.bias = self.add_weight(
             name="bias", shape=(self.classes,), initializer=uniform
         )
-        self.built = True
 
     def call(self, x):
         """Maps [B, in] to [B, classes]."""
@@ -89,6 +88,19 @@ class ResNet(keras.Model):
             self.stages.append(blocks)
         self.fc = Classifier(config.num_classes, config.zero_gamma, name="fc")
 
+    def build(self, input_shape=None):
+        """Makes all weights; they do not depend on the pictures' size."""
+        del input_shape
+        channels = 3
+        for unit in self.stem:
+            unit.build((None, None, None, channels))
+            channels = unit.conv.filters
+        for blocks in self.stages:
+            for block in blocks:
+                block.build((None, None, None, channels))
+                channels = block.units[-1].conv.filters
+        self.fc.build((None, channels))
+
     def call(self, inputs, training=False):
         """Maps {"image"} to {"logits", "features"}; see the class."""
         x = tf.cast(inputs["image"], self.compute_dtype)
@@ -118,7 +130,7 @@ def build_model(
     if not isinstance(config, ResNetConfig):
         config = ResNetConfig.from_dict(config.get("network", config))
     model = ResNet(config, folded)
-    model({"image": np.zeros([1, 32, 32, 3], "float32")})
+    model.build()
     return model
 
 
