@@ -146,15 +146,20 @@ def _publish(
 @contextlib.contextmanager
 def _scratch(root: pathlib.Path | None):
     """Yields a folder that goes away, on the file system of the registry."""
+    new = root is not None and not root.exists()
     try:
-        if root is not None:
-            root.mkdir(parents=True, exist_ok=True)
+        if new:
+            root.mkdir(parents=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".publish.") as name:
             yield pathlib.Path(name)
     except OSError as error:
         raise errors.UserError(
             f"cannot write to {error.filename or root}: {error.strerror or error}"
         ) from None
+    finally:
+        if new:
+            with contextlib.suppress(OSError):
+                root.rmdir()  # when nothing was published
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -66,6 +66,8 @@ def plain(tmp_path_factory):
 def test_learns_and_writes_what_it_promises(plain):
     workdir, metrics = plain
     assert metrics["loss"] < 0.3
+    kept = json.loads((workdir / "model" / "evaluation.json").read_text())
+    assert kept["loss"] == metrics["loss"]
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     steps = [record["step"] for record in records if record["kind"] == "train"]

@@ -87,6 +87,11 @@ def train(
     if pathlib.Path(source) != model and distribution.is_chief(strategy):
         with files.atomic_directory(model) as scratch:
             shutil.copytree(source, scratch, dirs_exist_ok=True)
+    if distribution.is_chief(strategy):
+        # Where `tfdl evaluate` writes as well: exports and published modules say it.
+        files.atomic_write(
+            model / "evaluation.json", json.dumps(record["metrics"]) + "\n"
+        )
     record["model"] = str(model)
     record["summary"] = [
         line.replace(str(source), str(model)) for line in record["summary"]
