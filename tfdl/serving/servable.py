@@ -54,7 +54,12 @@ class Servable:
                 if key in self.definitions
             }
         except Exception as error:
-            raise status.from_exception(error) from None
+            found = status.from_exception(error)
+            if found.code == status.Code.INTERNAL:
+                # TensorFlow tells of damage by many Python exceptions.
+                text = f"{self.path} cannot be loaded: {found.message}"
+                found = status.StatusError(status.Code.DATA_LOSS, text)
+            raise found from None
 
     def signature(self, name: str) -> "Signature | None":
         """Returns the signature of that name ("" is the default one), or None."""

@@ -22,6 +22,7 @@ from tfdl.serving.status import StatusError
 
 # An idle connection that the server closes may cross a request on its way.
 _KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
 
 
 @dataclasses.dataclass
@@ -138,6 +139,8 @@ class Server:
             options.rest_api_enable_cors_support,
             options.prometheus_path,
         )
+        # Who connects from now on waits for the thread below.
+        self._socket.listen(_BACKLOG)
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -145,6 +148,7 @@ class Server:
             access_log=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            backlog=_BACKLOG,
         )
         self._rest = uvicorn.Server(config)
         self._rest_thread = threading.Thread(
