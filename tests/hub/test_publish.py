@@ -381,7 +381,7 @@ def test_kaggle_upload(kaggle_flags, capsys, monkeypatch):
     fake.model_upload = refuse
     capsys.readouterr()
     assert run_verb(*kaggle_flags) == 1
-    told = "error: Kaggle refused me/model/1: 401 not yours\n"
+    told = "error: me/model/1 was not published on Kaggle: 401 not yours\n"
     assert capsys.readouterr().err == told
 
 

@@ -8,7 +8,20 @@ from tensorflow.python.tools import saved_model_utils
 
 from tfdl.engine import errors, files
 
-TEXT_OPS = "TFText>"
+# tensorflow-text's operations: the newer ones have a prefix.
+TEXT_PREFIX = "TFText>"
+TEXT_OPS = frozenset(
+    """
+    CaseFoldUTF8 ConstrainedSequence FastBertNormalize FastWordpieceTokenizeWithOffsets
+    FindSourceOffsets MaxSpanningTree NormalizeUTF8 NormalizeUTF8WithOffsetsMap
+    PhraseTokenize RegexSplitWithOffsets RougeL SentenceFragments SentenceFragmentsV2
+    SentencepieceDetokenizeOp SentencepieceIdToStringOp SentencepieceOp
+    SentencepieceStringToIdOp SentencepieceTokenizeOp
+    SentencepieceTokenizeWithOffsetsOp SentencepieceVocabSizeOp
+    SplitMergeTokenizeWithOffsets TokenizerFromLogits UnicodeScriptTokenizeWithOffsets
+    WhitespaceTokenizeWithOffsets WordpieceTokenizeWithOffsets
+    """.split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +107,7 @@ def _count(variables) -> int:
 def _uses_text(folder: pathlib.Path) -> bool:
     saved = saved_model_utils.read_saved_model(str(folder))
     return any(
-        node.op.startswith(TEXT_OPS)
+        node.op in TEXT_OPS or node.op.startswith(TEXT_PREFIX)
         for graph in saved.meta_graphs
         for nodes in (
             graph.graph_def.node,

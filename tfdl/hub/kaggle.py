@@ -83,5 +83,7 @@ def upload(
         )
     except Exception as error:  # kagglehub's errors share no base class
         reason = " ".join(str(error).split())[:300]
-        raise errors.UserError(f"Kaggle refused {handle}: {reason}") from None
+        raise errors.UserError(
+            f"{handle} was not published on Kaggle: {reason}"
+        ) from None
     return record
