@@ -39,7 +39,7 @@ class DigitSource(image_sources.ImageSource):
         held_out = np.arange(len(digits.target)) % _VALIDATION_EVERY == 0
         self._which = np.flatnonzero(held_out == (split == "validation"))
         self.labels = digits.target[self._which].astype(np.int32)
-        self._files = [_picture(digits.images[i]) for i in self._which]
+        self._files = [*(_picture(digits.images[i]) for i in self._which), b""]
 
     def name(self, index: int) -> str:
         """Returns the digit's number in scikit-learn's data."""
@@ -47,7 +47,8 @@ class DigitSource(image_sources.ImageSource):
 
     def encoded(self, indices: tf.Tensor) -> tf.Tensor:
         """Returns JPEGs made when the source was opened."""
-        return tf.gather(tf.constant(self._files), indices)
+        places = tf.where(indices < 0, np.int64(len(self)), indices)
+        return tf.gather(self._outside("_files"), places)
 
     def head(self, index: int, count: int | None = None) -> tuple[bytes, bool]:
         """Returns the beginning of a JPEG."""

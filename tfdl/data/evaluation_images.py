@@ -87,25 +87,26 @@ def evaluation_images(
         }
     )
 
-    def batch(row):
+    def batch(row, mixed):
         encoded, labels = image_batches.read(source, row["index"])
-        _, jpeg = image_batches.sizes(encoded)
+        _, jpeg = image_batches.sizes(encoded, mixed)
         resized, height, width = tf.unstack(row["crop"])
         images = image_batches.map_pictures(
-            jpeg,
             lambda is_jpeg, data, _: central(
                 image_codec.decode(is_jpeg, data), resized, height, width, antialias
             ),
             encoded,
+            jpeg,
             (),
             tf.TensorSpec([None, None, 3], tf.uint8),
+            mixed,
         )
         return {
             "image": tf.ensure_shape(images, [*row["index"].shape, *static, 3]),
             **labels,
         }
 
-    return image_batches.guarded(rows, source, batch, on_bad, parallel, True)
+    return image_batches.map_batches(rows, source, batch, on_bad, parallel)
 
 
 def central(

@@ -1,4 +1,4 @@
-"""Batches of encoded pictures in the graph: read, measured, and the bad ones found."""
+"""Batches of encoded pictures: read and measured in the graph, the bad ones found."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdl.data import image_files
+from tfdl.data.guarded_map import Row, guarded_map
 from tfdl.data.image_sources import ImageSource, check_on_bad
 from tfdl.engine import errors
 
@@ -17,16 +18,16 @@ BLACK = bytes.fromhex(
     "393d38323c2e333432ffc0000b080001000101011100ffc400140001000000000000000000000000"
     "00000008ffc40014100100000000000000000000000000000000ffda0008010100003f003fbfffd9"
 )
-Row = dict[str, tf.Tensor]
+# What is done to one picture: (is it a JPEG, its bytes, its arguments) -> a tensor.
+Picture = Callable[[bool, tf.Tensor, tuple], tf.Tensor]
 
 
-def guarded(
+def map_batches(
     rows: tf.data.Dataset,
     source: ImageSource,
-    batch: Callable[[Row], Row],
+    batch: Callable[[Row, bool], Row],
     on_bad: str,
     parallel: int | None,
-    deterministic: bool,
 ) -> tf.data.Dataset:
     """Maps rows of indices to batches; finds the picture that makes one fail.
 
@@ -36,30 +37,19 @@ def guarded(
     Args:
         rows: dicts with `index` int64 [B], -1 for padding.
         source: the pictures.
-        batch: makes the batch of a row.
+        batch: makes the batch of a row; the second argument says whether some
+            pictures may be PNGs.
         on_bad: `"stop"` or `"skip"`.
         parallel: batches made at once, None to let tf.data choose.
-        deterministic: keep the batches' order.
     """
     check_on_bad(on_bad)
+    mixed = source.mixed()
 
-    def check(indices):
-        return _without_bad(source, indices, on_bad)
+    def repair(row):
+        indices = _without_bad(source, row["index"].numpy(), on_bad)
+        return batch({**row, "index": tf.constant(indices)}, True)
 
-    def again(row):
-        indices = tf.numpy_function(check, [row["index"]], tf.int64)
-        return batch({**row, "index": tf.ensure_shape(indices, row["index"].shape)})
-
-    def one(row):
-        row = tf.data.Dataset.from_tensors(row)
-        tried = row.map(batch).ignore_errors()
-        return tried.concatenate(row.map(again)).take(1).get_single_element()
-
-    return rows.map(
-        one,
-        num_parallel_calls=tf.data.AUTOTUNE if parallel is None else parallel,
-        deterministic=deterministic,
-    )
+    return guarded_map(rows, lambda row: batch(row, mixed), repair, parallel)
 
 
 def read(source: ImageSource, indices: tf.Tensor) -> tuple[tf.Tensor, Row]:
@@ -68,99 +58,84 @@ def read(source: ImageSource, indices: tf.Tensor) -> tuple[tf.Tensor, Row]:
     Negative indices give a black picture, label 0 and weight 0.
     """
     real = indices >= 0
-
-    def all_real():
-        return source.read(indices)
-
-    def some():
-        where = tf.where(real)
-        encoded, labels = source.read(tf.boolean_mask(indices, real))
-        blank = tf.fill(tf.shape(indices), BLACK)
-        return (
-            tf.tensor_scatter_nd_update(blank, where, encoded),
-            tf.tensor_scatter_nd_update(
-                tf.zeros(tf.shape(indices), tf.int32), where, labels
-            ),
-        )
-
-    encoded, labels = tf.cond(tf.reduce_all(real), all_real, some)
-    encoded = tf.ensure_shape(encoded, indices.shape)
-    labels = tf.ensure_shape(labels, indices.shape)
+    encoded, labels = source.read(indices)
+    encoded = tf.where(real, encoded, BLACK)
+    labels = tf.where(real, labels, 0)
     return encoded, {"label": labels, "weight": tf.cast(real, tf.float32)}
 
 
-def sizes(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def sizes(encoded: tf.Tensor, mixed: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns int32 [B, 2] heights and widths, and which are JPEGs, bool [B].
 
-    Fails when one is neither JPEG nor PNG or has too many pixels.
+    Fails when one is of another kind or has too many pixels.
     """
-    jpeg = tf.strings.substr(encoded, 0, 2) == image_files.JPEG
+    if mixed:
+        jpeg = tf.strings.substr(encoded, 0, 2) == image_files.JPEG
+    else:
+        jpeg = tf.ones(tf.shape(encoded), tf.bool)
 
-    def of_jpeg(data):
-        return tf.image.extract_jpeg_shape(data)[:2]
+    def size(is_jpeg, data, _):
+        return _jpeg_size(data) if is_jpeg else _png_size(data)
 
-    def of_png(data):
-        signature = tf.strings.substr(data, 0, 8)
-        with tf.control_dependencies([tf.debugging.Assert(
-            signature == image_files.PNG, ["neither JPEG nor PNG"]
-        )]):  # fmt: skip
-            header = tf.strings.substr(data, 16, 8)
-        return tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
-
-    def of_any(row):
-        return tf.cond(row[1], lambda: of_jpeg(row[0]), lambda: of_png(row[0]))
-
-    spec = tf.TensorSpec([2], tf.int32)
-    found = tf.cond(
-        tf.reduce_all(jpeg),
-        lambda: tf.map_fn(of_jpeg, encoded, fn_output_signature=spec),
-        lambda: tf.map_fn(of_any, (encoded, jpeg), fn_output_signature=spec),
-    )
+    found = map_pictures(size, encoded, jpeg, (), tf.TensorSpec([2], tf.int32), mixed)
     pixels = tf.reduce_prod(tf.cast(found, tf.int64), axis=1)
     fits = tf.reduce_all((pixels > 0) & (pixels <= image_files.MAX_PIXELS))
     with tf.control_dependencies([tf.debugging.Assert(fits, ["too many pixels"])]):
         return tf.identity(found), jpeg
 
 
-def map_pictures(jpeg, picture, encoded, arguments, spec) -> tf.Tensor:
-    """Maps `picture(decode_kind, bytes, arguments)` over a batch.
-
-    The graph branches on JPEG or PNG for each picture only where both are there.
+def map_pictures(
+    picture: Picture,
+    encoded: tf.Tensor,
+    jpeg: tf.Tensor,
+    arguments: tuple,
+    spec: tf.TensorSpec,
+    mixed: bool,
+) -> tf.Tensor:
+    """Returns what `picture` makes of every one, stacked.
 
     Args:
-        jpeg: bool [B].
-        picture: called with `is_jpeg` (a Python bool), bytes and a row of arguments.
+        picture: see `Picture`.
         encoded: strings [B].
-        arguments: a tuple of tensors [B, ...].
-        spec: the output's TensorSpec.
+        jpeg: bool [B], which are JPEGs.
+        arguments: tensors [B, ...], a row of which each picture gets.
+        spec: of one result.
+        mixed: whether some may be PNGs; without, the graph does not ask.
     """
 
     def as_jpeg(row):
-        return picture(True, row[0], row[1:])
+        return picture(True, row[0], row[2:])
 
     def as_any(row):
         return tf.cond(
-            row[1],
-            lambda: picture(True, row[0], row[2:]),
-            lambda: picture(False, row[0], row[2:]),
+            row[1], lambda: as_jpeg(row), lambda: picture(False, row[0], row[2:])
         )
 
-    return tf.cond(
-        tf.reduce_all(jpeg),
-        lambda: tf.map_fn(as_jpeg, (encoded, *arguments), fn_output_signature=spec),
-        lambda: tf.map_fn(
-            as_any, (encoded, jpeg, *arguments), fn_output_signature=spec
-        ),
+    # Batches are made side by side; within one, threads only get in each other's way.
+    return tf.map_fn(
+        as_any if mixed else as_jpeg,
+        (encoded, jpeg, *arguments),
+        fn_output_signature=spec,
+        parallel_iterations=None if tf.executing_eagerly() else 1,
     )
 
 
-def _without_bad(source: ImageSource, indices, on_bad: str) -> np.ndarray:
+def _jpeg_size(data: tf.Tensor) -> tf.Tensor:
+    return tf.image.extract_jpeg_shape(data)[:2]
+
+
+def _png_size(data: tf.Tensor) -> tf.Tensor:
+    png = tf.strings.substr(data, 0, 8) == image_files.PNG
+    with tf.control_dependencies([tf.debugging.Assert(png, ["neither JPEG nor PNG"])]):
+        header = tf.strings.substr(data, 16, 8)
+    return tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
+
+
+def _without_bad(source: ImageSource, indices: np.ndarray, on_bad: str) -> np.ndarray:
     """Returns indices with -1 in the place of bad pictures, which are noted."""
-    kept = np.array(indices, np.int64)
-    for place, index in enumerate(kept):
-        if index < 0:
-            continue
-        reason = source.problem(int(index))
+    kept = indices.copy()
+    for place, index in enumerate(indices):
+        reason = source.problem(int(index)) if index >= 0 else None
         if reason is None:
             continue
         name = source.name(int(index))

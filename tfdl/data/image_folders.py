@@ -54,6 +54,7 @@ class FolderSource(image_sources.ImageSource):
         super().__init__(classes)
         self.paths, labels = self._list(on_bad)
         self.labels = np.array(labels, np.int32)
+        self._readable = [*self.paths, os.devnull]
         if not self.paths:
             raise errors.UserError(
                 f"{self.folder}: no pictures (CLASS/*{', CLASS/*'.join(_ENDINGS)})"
@@ -65,12 +66,13 @@ class FolderSource(image_sources.ImageSource):
 
     def encoded(self, indices: tf.Tensor) -> tf.Tensor:
         """Reads the files."""
-        names = tf.gather(self._path_table(), indices)
+        # Padding reads the null device, which is behind the last picture.
+        places = tf.where(indices < 0, np.int64(len(self)), indices)
+        names = tf.gather(self._outside("_readable"), places)
         flat = tf.map_fn(
             tf.io.read_file,
             tf.reshape(names, [-1]),
             fn_output_signature=tf.string,
-            parallel_iterations=16,
         )
         flat = tf.reshape(flat, tf.shape(indices))
         return tf.ensure_shape(flat, indices.shape)
@@ -84,14 +86,6 @@ class FolderSource(image_sources.ImageSource):
         except OSError as error:
             reason = f"cannot be read ({error.strerror or error})"
             raise image_files.Unreadable(reason) from None
-
-    def _path_table(self) -> tf.Tensor:
-        # Made outside any graph, so that a dataset captures it and does not copy it
-        # into its own: a million paths are 100 MB.
-        with tf.init_scope():
-            if not hasattr(self, "_paths"):
-                self._paths = tf.constant(self.paths)
-            return self._paths
 
     def _list(self, on_bad: str) -> tuple[list[str], list[int]]:
         known = {name: label for label, name in enumerate(self.classes)}

@@ -16,6 +16,7 @@ LAYOUTS = {
     "tfds": ("image", "label", 0),
 }
 _CLASSES = 1000
+_NO_LABEL = -1
 _MAX_NAMES = 64 << 20
 
 
@@ -72,7 +73,8 @@ class RecordSource(image_sources.ImageSource):
     def read(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns bytes and labels of the records; fails for a label out of range."""
         encoded, labels = self._parse(indices)
-        inside = tf.reduce_all((labels >= 0) & (labels < len(self.classes)))
+        inside = (labels >= 0) & (labels < len(self.classes))
+        inside = tf.reduce_all(inside | (indices < 0))
         with tf.control_dependencies([tf.debugging.Assert(inside, ["label"])]):
             return encoded, tf.cast(labels, tf.int32)
 
@@ -99,8 +101,8 @@ class RecordSource(image_sources.ImageSource):
         found = tf.io.parse_example(
             self.records.gather(indices),
             {
-                self._image: tf.io.FixedLenFeature([], tf.string),
-                self._label: tf.io.FixedLenFeature([], tf.int64),
+                self._image: tf.io.FixedLenFeature([], tf.string, ""),
+                self._label: tf.io.FixedLenFeature([], tf.int64, _NO_LABEL),
             },
         )
         return found[self._image], found[self._label] - self._first

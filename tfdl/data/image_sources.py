@@ -23,6 +23,7 @@ from tfdl.engine import errors, files
 
 SPLITS = ("train", "validation")
 ON_BAD = ("stop", "skip")
+_FEW = 64  # pictures that are looked at to guess the others' kind
 _FORMS = "folder:PATH, tfrecord:GLOB, tfds:PATH, tfds:NAME[:SPLIT], embedded:digits"
 
 
@@ -65,6 +66,7 @@ class ImageSource:
         self.classes = tuple(classes)
         self.labels = np.zeros([0], np.int32)
         self.bad = BadImages()
+        self._tensors: dict[str, tf.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,13 +78,40 @@ class ImageSource:
     def encoded(self, indices: tf.Tensor) -> tf.Tensor:
         """Returns the pictures' bytes, a string of the shape of int64 `indices`.
 
-        In a graph; every index has to be one of a picture.
+        In a graph; a negative index gives an empty string.
         """
         raise NotImplementedError
 
     def read(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (`encoded`, labels int32) of `indices` int64 [B], in a graph."""
-        return self.encoded(indices), tf.gather(tf.constant(self.labels), indices)
+        labels = tf.gather(self._outside("labels"), tf.maximum(indices, 0))
+        return self.encoded(indices), labels
+
+    def mixed(self) -> bool:
+        """Returns whether some pictures seem to be PNGs, by a few of them.
+
+        A wrong answer costs time: a picture of the unexpected kind makes its batch
+        fail, and that is mended.
+        """
+        few = np.unique(np.linspace(0, len(self) - 1, _FEW).astype(int))
+        for index in few:
+            try:
+                if self.head(int(index), 8)[0] == image_files.PNG:
+                    return True
+            except image_files.Unreadable:
+                pass
+        return False
+
+    def _outside(self, name: str) -> tf.Tensor:
+        """Returns a tensor of the attribute `name`, made once, outside any graph.
+
+        A dataset's function captures it, where a constant would be copied into the
+        graph: a million paths are 100 MB.
+        """
+        if name not in self._tensors:
+            with tf.init_scope():
+                self._tensors[name] = tf.constant(getattr(self, name))
+        return self._tensors[name]
 
     def head(self, index: int, count: int | None = None) -> tuple[bytes, bool]:
         """Returns a picture's first `count` bytes (all by default), and whether all.

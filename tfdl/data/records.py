@@ -58,10 +58,14 @@ class Records:
         return [self._read_one(int(i)) for i in indices]
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
-        """Returns the serialized records [B] at `indices` int64 [B], in a graph."""
+        """Returns the serialized records [B] at `indices` int64 [B], in a graph.
+
+        A negative index gives an empty record.
+        """
 
         def read(rows):
-            return np.array(self.read(rows), dtype=object)
+            data = [self._read_one(int(i)) if i >= 0 else b"" for i in rows]
+            return np.array(data, dtype=object)
 
         data = tf.numpy_function(read, [indices], tf.string, stateful=False)
         return tf.ensure_shape(data, indices.shape)
