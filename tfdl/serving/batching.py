@@ -14,8 +14,6 @@ import tensorflow as tf
 
 from tfdl.engine import errors
 
-# One scheduler, so one pool of threads, for all queues of the process.
-_SCHEDULER = "tfdl_serving"
 _queues = itertools.count()
 
 Rows = Callable[..., Sequence[tf.Tensor]]
@@ -107,6 +105,8 @@ def batched(
     # The public `tf.nondifferentiable_batch_function` gives all functions of a process
     # one queue, which mixes their requests up. A queue of our own for each does not.
     queue = f"queue_{next(_queues)}"
+    # One scheduler, so one pool of threads, for all queues with the same options.
+    scheduler = f"tfdl_serving_{options}"
 
     @tf.function(input_signature=inputs)
     def batch(*tensors):
@@ -120,7 +120,7 @@ def batched(
             max_enqueued_batches=options.max_enqueued_batches,
             allowed_batch_sizes=options.allowed_batch_sizes,
             Tout=[spec.dtype for spec in outputs],
-            shared_name=_SCHEDULER,
+            shared_name=scheduler,
             batching_queue=queue,
         )
         return [

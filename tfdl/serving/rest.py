@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 from tfdl.serving import json_tensor, metrics, status
 from tfdl.serving.apis import SIGNATURE_DEF, Apis
 from tfdl.serving.servable import DEFAULT_SIGNATURE
-from tfdl.serving.status import Code, StatusError
+from tfdl.serving.status import Code
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
 _POST = re.compile(_MODEL + r":(classify|regress|predict)", re.IGNORECASE)
@@ -83,7 +83,7 @@ class RestApp:
                 code, body = _preflight(scope)
             else:
                 content = await _read(scope, receive, self._max_bytes)
-                code, body = await self._answer(scope["method"], path, content)
+                code, body = await self._answer(scope["method"], path, content, receive)
         except TooLarge:
             code = 413
             body = json_tensor.error(
@@ -97,26 +97,33 @@ class RestApp:
             headers += _CORS
         await _send(send, code, kind, body, headers)
 
-    async def _answer(self, method: str, path: str, content: bytes):
-        deadline = time.monotonic() + self._timeout if self._timeout else None
-
+    async def _answer(self, method: str, path: str, content: bytes, receive):
         def work():
-            return self._work(method, path, content, deadline)
+            return self._work(method, path, content)
 
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), self._timeout or None)
-        except asyncio.TimeoutError:
-            return status.HTTP[Code.DEADLINE_EXCEEDED], json_tensor.error(
-                f"Timed out after {self._timeout:g} seconds"
-            )
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, work)
+        gone = loop.create_task(_until_gone(receive))
+        done, _ = await asyncio.wait(
+            (future, gone),
+            timeout=self._timeout or None,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        gone.cancel()
+        if future in done:
+            return future.result()
+        # What waits for a thread is not begun any more.
+        future.cancel()
+        if gone in done:
+            raise ClientGone
+        return status.HTTP[Code.DEADLINE_EXCEEDED], json_tensor.error(
+            f"Timed out after {self._timeout:g} seconds"
+        )
 
-    def _work(self, method, path, content, deadline) -> tuple[int, bytes]:
+    def _work(self, method, path, content) -> tuple[int, bytes]:
         start = time.perf_counter()
         name, api = "", ""
         try:
-            if deadline is not None and time.monotonic() > deadline:
-                raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out in the queue")
             pattern = {"POST": _POST, "GET": _GET}.get(method)
             match = pattern.fullmatch(path) if pattern else None
             if match is None:
@@ -198,7 +205,12 @@ class RestApp:
 
 
 class ClientGone(Exception):
-    """The client left before it had sent its request."""
+    """The client left before its answer."""
+
+
+async def _until_gone(receive: Callable[[], Awaitable[dict]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(

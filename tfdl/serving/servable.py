@@ -44,15 +44,13 @@ class Servable:
     ):
         self.name, self.version, self.path = name, version, pathlib.Path(path)
         self.definitions = _definitions(self.path, tags)
+        self._options = options
+        self._signatures: dict[str, Signature] = {}
+        self._lock = threading.Lock()
         try:
             # Loading reads every variable, so that a damaged file shows here.
             self._loaded = tf.saved_model.load(str(self.path), tags=list(tags))
-            functions = self._loaded.signatures
-            self._signatures = {
-                key: Signature(key, self.definitions[key], functions[key], options)
-                for key in functions
-                if key in self.definitions
-            }
+            self._functions = dict(self._loaded.signatures)
         except Exception as error:
             found = status.from_exception(error)
             if found.code == status.Code.INTERNAL:
@@ -63,11 +61,32 @@ class Servable:
 
     def signature(self, name: str) -> "Signature | None":
         """Returns the signature of that name ("" is the default one), or None."""
-        return self._signatures.get(name or DEFAULT_SIGNATURE)
+        name = name or DEFAULT_SIGNATURE
+        if name not in self._functions or name not in self.definitions:
+            return None
+        with self._lock:
+            # Tracing takes a while, and many signatures are never asked for.
+            if name not in self._signatures:
+                self._signatures[name] = Signature(
+                    name,
+                    self.definitions[name],
+                    self._functions[name],
+                    self._options,
+                    self._loaded,
+                )
+            return self._signatures[name]
 
 
 class Signature:
-    """One signature: checks what it is given, and runs."""
+    """One signature: checks what it is given, and runs.
+
+    Args:
+        name: of the signature.
+        definition: what the SavedModel says of it.
+        function: runs it.
+        options: how requests are batched; None runs each alone.
+        owner: is kept, since it holds the function's variables.
+    """
 
     def __init__(
         self,
@@ -75,8 +94,10 @@ class Signature:
         definition: meta_graph_pb2.SignatureDef,
         function: tf.types.experimental.ConcreteFunction,
         options: batching.Batching | None,
+        owner: object = None,
     ):
         self.name, self.definition = name, definition
+        self._owner = owner
         self.inputs = _specs(definition.inputs)
         self.outputs = _specs(definition.outputs)
         self.defaults = {
