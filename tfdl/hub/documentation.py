@@ -105,7 +105,7 @@ def _overview(page: Page) -> str:
 def _usage(page: Page) -> str:
     imports = ["import tensorflow as tf", "import tensorflow_hub as hub"]
     if page.needs_text:
-        imports.append("import tensorflow_text  # noqa: F401, the module's operations")
+        imports.append("import tensorflow_text  # the operations of the preprocessing")
     usage = page.card.usage
     for suffix, address in page.addresses.items():
         usage = usage.replace("{%s}" % (suffix or "main"), address)

@@ -95,7 +95,10 @@ KUBERNETES = """\
 # models.config, batching_parameters.txt and monitoring.config. From this folder:
 #   kubectl apply -f kubernetes.yaml
 #   POD=$(kubectl get pod -l app=@SERVICE@ -o name | head -1)
-#   tar -cf - . | kubectl exec -i $POD -c wait -- tar -xf - -C /models/@NAME@
+#   tar -cf - [0-9]* *.txt monitoring.config models.config |
+#     kubectl exec -i $POD -c wait -- tar -xf - -C /models/@NAME@
+# models.config is the last file: the server starts when it is there. Copy a later
+# version under a name that is no number, then rename it: it has to appear whole.
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
