@@ -64,7 +64,10 @@ def predict(values: flags.FlagValues, overrides: command.Overrides) -> int:
         options,
     )
     records = module.predict(request)
-    if values.output and not getattr(module, "WRITES_FILES", False):
+    # Models that make pictures always write their own files, others for some options.
+    writes = getattr(module, "writes_files", None)
+    own = writes(request) if writes else getattr(module, "WRITES_FILES", False)
+    if values.output and not own:
         _write(pathlib.Path(values.output), records)
     else:
         for record in records:

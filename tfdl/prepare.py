@@ -37,10 +37,12 @@ def prepare(values: flags.FlagValues, overrides: command.Overrides) -> int:
     if values.print_config:
         print(config.to_json(recipe), end="")
         return 0
-    command.require(values, "input", "output")
+    command.require(values, "input")
+    if recipe.get("writes", True):
+        command.require(values, "output")
     command.start_tensorflow()
     module = registry.load(values.model, "prepare")
-    print(json.dumps(module.prepare(recipe, values.input, values.output)))
+    print(json.dumps(module.prepare(recipe, values.input, values.output or "")))
     return 0
 
 

@@ -4,6 +4,11 @@ A sentence per line, blank lines between documents:
 
     tfdl prepare --model=bert --input='corpus/*.txt' --output=records/128 \
         --config.vocab=vocab.txt --config.shards=16
+
+Each shard is made by one process, which holds one shard's text; one large file is cut
+at blank lines. Corpora that outgrow a machine: --config.runner=beam, with Beam's own
+flags in --config.beam_options (pip install 'tfdl[beam]'), on folders that all machines
+share.
 """
 
 from ml_collections import ConfigDict
@@ -13,6 +18,7 @@ def get_config() -> ConfigDict:
     """Returns the original's flags and their defaults."""
     config = ConfigDict()
     config.model = "bert"
+    config.task = "records"
     config.vocab = ""  # vocab.txt
     config.train_vocab = 0  # or learn one of this size, kept as OUTPUT/vocab.txt
     config.do_lower_case = True
@@ -23,6 +29,8 @@ def get_config() -> ConfigDict:
     config.masked_lm_prob = 0.15
     config.short_seq_prob = 0.1
     config.do_whole_word_mask = False
-    config.shards = 1  # output files, each from whole input files
-    config.workers = 0  # processes; 0 is one per core
+    config.shards = 1  # output files; documents are never divided
+    config.runner = "local"  # or beam, on the machines that beam_options name
+    config.workers = 0  # processes of the local runner; 0 is one per core
+    config.beam_options = ""  # Beam's own flags, in one string
     return config

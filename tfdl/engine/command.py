@@ -145,6 +145,8 @@ def usage(name: str, doc: str, flag_values: flags.FlagValues) -> str:
 
 
 def _parse(flag_values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    for flag in _own_flags(flag_values):
+        flag.unparse()  # what an earlier call in the same process was given
     try:
         return flag_values(arguments)
     except flags.UnrecognizedFlagError as error:

@@ -65,7 +65,9 @@ def check_vocab(
         problems.append(f"{len(spaced)} tokens contain spaces, e.g. {spaced[0]!r}")
     letters = {token for token in tokens if len(token) == 1}
     inside = {token[2:] for token in tokens if len(token) == 3 and token[:2] == "##"}
-    used = {char for token in tokens if token not in SPECIALS for char in token}
+    # Special tokens and [unused0], [unused1] ... are never spelled.
+    spelled = (token for token in tokens if not re.fullmatch(r"\[\w+\]", token))
+    used = {char for token in spelled for char in token}
     lone = sorted(char for char in used - letters - inside if char.isalnum())
     if lone:
         problems.append(

@@ -1,8 +1,10 @@
 """Pretraining records through the verb, and training from them."""
 
 import json
+import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.helpers import golden
@@ -93,6 +95,7 @@ def test_training_from_records_and_mistakes(tmp_path, capsys):
     assert code == 1
     assert "input_ids has 40 entries, max_seq_length is 128" in capsys.readouterr().err
     flags += [f"--config.phases.{p}.max_seq_length=40" for p in ("128", "512")]
+    flags.append("--config.dynamic_masking=true")
     code = train_verb.main(["train", *flags, "--on_config_change=restart"])
     out, err = capsys.readouterr()
     assert code == 0, err
@@ -112,8 +115,12 @@ def test_mistakes(tmp_path, capsys):
     assert code == 1 and "no such file" in err
     code, _, err = prepare(capsys, *flags, "--config.vocab=")
     assert code == 1 and "--config.vocab" in err
-    code, _, err = prepare(capsys, *flags, "--config.shards=5")
-    assert code == 1 and "only 1 input files" in err
+    code, _, err = prepare(capsys, *flags, "--config.shards=500")
+    assert code == 1 and "500 shards need as many documents" in err
+    code, _, err = prepare(capsys, *flags, "--config.shards=0")
+    assert code == 1 and "shards has to be 1 or more" in err
+    code, _, err = prepare(capsys, *flags, "--config.runner=bean")
+    assert code == 1 and "did you mean 'beam'" in err
     (tmp_path / "bad.txt").write_bytes(b"good\n\xff\n")
     code, _, err = prepare(capsys, *flags, f"--input={tmp_path / 'bad.txt'}")
     assert code == 1 and "bad.txt:2: not valid UTF-8" in err
@@ -126,3 +133,43 @@ def test_a_vocabulary_can_be_learned(tmp_path, capsys):
     code, summary, err = prepare(capsys, *flags)
     assert code == 0, err
     assert len(open(summary["vocab"], encoding="utf-8").read().split()) <= 200
+    recipe = ["--recipe=vocab", *flags[:1], f"--output={tmp_path / 'v'}"]
+    code, found, err = prepare(
+        capsys, *recipe, "--config.size=150", "--config.unused=3"
+    )
+    assert code == 0, err
+    tokens = (tmp_path / "v" / "vocab.txt").read_text().split("\n")[:-1]
+    assert found["tokens"] == len(tokens) <= 150 and found["problems"] == []
+    assert tokens[:5] == ["[PAD]", "[unused0]", "[unused1]", "[unused2]", "[UNK]"]
+    (tmp_path / "bad.txt").write_text("[UNK]\n[CLS]\na\na\n")
+    check = ["--recipe=check_vocab", f"--input={tmp_path / 'bad.txt'}"]
+    code, found, _ = prepare(capsys, *check, "--config.rows=9")
+    assert code == 0 and found["tokens"] == 4
+    assert {"lacks [SEP]", "has 4 tokens, the embedding has 9 rows"} <= set(
+        found["problems"]
+    )
+
+
+def test_one_large_file_makes_many_shards(tmp_path, capsys):
+    flags = common(tmp_path)
+    code, summary, err = prepare(capsys, *flags, "--config.shards=3")
+    assert code == 0, err
+    made = sorted((tmp_path / "out").glob("*.tfrecord"))
+    assert summary["shards"] == len(made) == 3 and summary["instances"] >= 20
+
+
+def test_beam_makes_the_same_shards(tmp_path, capsys, monkeypatch):
+    flags = [*common(tmp_path), "--config.shards=2"]
+    with monkeypatch.context() as absent:
+        absent.setitem(sys.modules, "apache_beam", None)
+        code, _, err = prepare(capsys, *flags, "--config.runner=beam")
+        assert code == 1 and "pip install 'tfdl[beam]'" in err
+    pytest.importorskip("apache_beam")
+    code, _, err = prepare(capsys, *flags)
+    assert code == 0, err
+    made = sorted((tmp_path / "out").glob("*.tfrecord"))
+    before = [path.read_bytes() for path in made]
+    made[1].unlink()
+    code, again, err = prepare(capsys, *flags, "--config.runner=beam")
+    assert code == 0 and again["kept"] == 1, err
+    assert [path.read_bytes() for path in made] == before

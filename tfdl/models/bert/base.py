@@ -106,6 +106,7 @@ class BertTask(Task):
         return build_model(
             self.model_config(),
             gradient_checkpointing=self.config.get("gradient_checkpointing", False),
+            unpad=self.config.get("unpad", False),
         )
 
     def optimizers(self) -> dict[str, Any]:

@@ -1,21 +1,27 @@
 """Fine-tuning for classes, numbers and sets of labels (run_classifier.py)."""
 
 import functools
+import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfdl.data import topics
-from tfdl.engine import errors, model_dir
+from tfdl.engine import errors, files, model_dir
 from tfdl.metrics import classification
 from tfdl.models.bert import examples as examples_lib
-from tfdl.models.bert import features, glue, losses, xnli
+from tfdl.models.bert import features, glue, long_documents, losses, xnli
 from tfdl.models.bert.base import inputs
 from tfdl.models.bert.examples import Example
 from tfdl.models.bert.finetune import BertFineTuneTask, Rows
 
 KINDS = ("classification", "regression", "multilabel")
+WINDOW_FIELDS = ("doc_stride", "window_pooling")
+ALL_LANGUAGES = "all"
+EMBEDDED = "embedded:topics"
+PAIR = ("text_a", "text_b")
+MEASURED = ("logits", "labels")
 
 
 class BertClassifyTask(BertFineTuneTask):
@@ -41,6 +47,9 @@ class BertClassifyTask(BertFineTuneTask):
         self.head_config = {"labels": self.labels}
         if config.glue_task:
             self.head_config["glue_task"] = glue.task(config.glue_task).name
+        if config.doc_stride:
+            for field in WINDOW_FIELDS:
+                self.head_config[field] = config[field]
         self.rows = self.make_rows(train)
         self.eval_rows = self.make_rows(self.eval_examples)
 
@@ -62,20 +71,38 @@ class BertClassifyTask(BertFineTuneTask):
             )
         self.labels = list(saved["head_config"].get("labels") or ())
         config.glue_task = config.glue_task or saved["head_config"].get("glue_task", "")
+        for field in WINDOW_FIELDS:
+            config[field] = saved["head_config"].get(field, config[field])
         self.load_encoder()
         config.max_seq_length = saved["max_seq_length"]
+        if not data and config.data == EMBEDDED and self.labels != list(topics.LABELS):
+            raise errors.UserError(
+                "--data is needed: the embedded passages have other labels than "
+                f"{config.init_from}"
+            )
         self.eval_examples = self._read_evaluation(data or config.data)
         self.eval_rows = self.make_rows(self.eval_examples)
 
     def make_rows(self, examples: list[Example]) -> Rows:
-        """Returns the features of labelled examples."""
-        made = [
-            features.convert(x.text_a, x.text_b, self.tokenizer, self.max_seq_length())
-            for x in examples
-        ]
+        """Returns the features of labelled examples.
+
+        With `doc_stride` every window of a long text is a row with its label; `owner`
+        is its example.
+        """
+        tokenizer, length = self.tokenizer, self.max_seq_length()
         values = examples_lib.label_ids(examples, self.labels, self.head)
         dtype = np.int32 if self.head == "classification" else np.float32
-        return Rows(made, {"labels": np.array(values, dtype)})
+        labels = np.array(values, dtype)
+        if not self.config.doc_stride:
+            made = [
+                features.convert(x.text_a, x.text_b, tokenizer, length)
+                for x in examples
+            ]
+            return Rows(made, {"labels": labels})
+        made, owners = long_documents.convert(
+            examples, tokenizer, length, self.config.doc_stride
+        )
+        return Rows(made, {"labels": labels[owners], "owner": owners})
 
     def loss(self, model, batch, denominators, training=True):
         """Returns this part's share of the mean loss."""
@@ -91,9 +118,15 @@ class BertClassifyTask(BertFineTuneTask):
         rows = self.predict_rows(
             learner, self.eval_rows, functools.partial(self._measure, learner.model)
         )
-        logits = np.stack([row["logits"] for row in rows])
-        labels = np.stack([row["labels"] for row in rows])
+        logits, labels = (np.stack([row[k] for row in rows]) for k in MEASURED)
+        if self.config.doc_stride:
+            owners = np.stack([row["owner"] for row in rows])
+            pooling = self.config.window_pooling
+            logits = long_documents.aggregate(logits, owners, pooling)
+            labels = labels[np.flatnonzero(np.diff(owners, prepend=-1))]
         metrics = score(self.head, logits, labels, self.config.glue_task)
+        if self.config.language == ALL_LANGUAGES:
+            metrics |= self._by_language(logits, labels)
         metrics["loss"] = float(np.mean([row["loss"] for row in rows]))
         return metrics
 
@@ -104,17 +137,33 @@ class BertClassifyTask(BertFineTuneTask):
 
     def summary(self, before, after, model) -> list[str]:
         """Returns what to try next."""
-        text = self.eval_examples[0].text_a[:60].replace('"', "'")
+        first = self.eval_examples[0]
+        texts = [text[:60].replace('"', "'") for text in first[:2] if text is not None]
+        given = f'echo "{texts[0]}"'
+        if len(texts) == 2:
+            given = f"echo '{json.dumps(dict(zip(PAIR, texts, strict=True)))}'"
+        data = self.config.data
+        measured = "" if data == EMBEDDED else f" --data={data}"
         return [
-            f'echo "{text}" | tfdl predict --model_dir={model} --input=-',
-            f"tfdl evaluate --model_dir={model}",
+            f"{given} | tfdl predict --model_dir={model} --input=-",
+            f"tfdl evaluate --model_dir={model}{measured}",
             f"tfdl export --model_dir={model} --output=saved_models/bert",
         ]
+
+    def _by_language(self, logits, labels) -> dict[str, float]:
+        """Returns XNLI's accuracy by language; writes the table of them."""
+        names = np.array([x.guid.partition("-")[0] for x in self.eval_examples])
+        right = logits.argmax(-1) == labels
+        found = {name: right[names == name].mean() for name in dict.fromkeys(names)}
+        found = {**found, "average": np.mean(list(found.values()))}
+        files.atomic_write(self.workdir / "xnli.txt", xnli.table(found))
+        return {f"accuracy_{name}": value for name, value in found.items()}
 
     def _measure(self, model, batch):
         logits = model(inputs(batch), first_token_only=True)["logits"]
         each = self._each_loss(logits, batch["labels"])
-        return {"logits": logits, "labels": batch["labels"], "loss": each}
+        measured = {"logits": logits, "labels": batch["labels"], "loss": each}
+        return measured | {k: batch[k] for k in ("owner",) if k in batch}
 
     def _each_loss(self, logits, labels):
         if self.head == "classification":
@@ -135,7 +184,7 @@ class BertClassifyTask(BertFineTuneTask):
     def _read(self) -> tuple[list[Example], list[Example], Any]:
         config = self.config
         kind, _, where = config.data.partition(":")
-        if config.data == "embedded:topics":
+        if config.data == EMBEDDED:
             return _passages("train"), _passages("validation"), topics.LABELS
         if kind == "glue":
             spec = glue.task(config.glue_task)
@@ -157,11 +206,13 @@ class BertClassifyTask(BertFineTuneTask):
     def _read_evaluation(self, source: str) -> list[Example]:
         config = self.config
         kind, _, where = source.partition(":")
-        if source == "embedded:topics":
+        if source == EMBEDDED:
             return _passages("validation")
         if kind == "glue":
             folder, _, split = where.partition(":")
             return glue.read(folder, config.glue_task, split or "dev")
+        if kind == "xnli" and config.language == ALL_LANGUAGES:
+            return xnli.read_all(where)
         if kind == "xnli":
             return xnli.read_dev(where, config.language)
         path = source if kind != "table" else where.split(",")[-1]

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+MASKED_LOGIT = -10000.0
+
 
 def masked_lm(logits, ids, weights):
     """Cross-entropy of the masked tokens (run_pretraining.py).
@@ -41,10 +43,15 @@ def multilabel(logits, labels, weights):
     return tf.reduce_sum(tf.reduce_mean(losses, axis=-1) * weights)
 
 
-def span(start_logits, end_logits, start_positions, end_positions, weights):
-    """Sum of (ce(start) + ce(end)) / 2 over all positions, padding included."""
+def span(start_logits, end_logits, start_positions, end_positions, weights, mask=None):
+    """Sum of (ce(start) + ce(end)) / 2, over all positions or those of a mask.
+
+    The original lets padding take part in the softmax; with `mask` [B, S] it does not.
+    """
 
     def one(logits, positions):
+        if mask is not None:
+            logits = tf.where(mask > 0, logits, MASKED_LOGIT)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(positions, logits)
 
     start = one(start_logits, start_positions)

@@ -29,7 +29,10 @@ class BertNerTask(BertFineTuneTask):
         sentences = ner.read_sentences(paths[0])
         self.labels = list(config.labels) or ner.find_labels(sentences)
         self.head = "ner_features" if config.feature_layers else "ner"
-        self.head_config = {"labels": self.labels}
+        self.head_config = {
+            "labels": self.labels,
+            "document_context": bool(config.document_context),
+        }
         if config.feature_layers:
             self.head_config |= {
                 "layers": config.feature_layers,
@@ -53,6 +56,9 @@ class BertNerTask(BertFineTuneTask):
             )
         self.head, self.labels = saved["head"], saved["head_config"]["labels"]
         config.max_seq_length = saved["max_seq_length"]
+        context = saved["head_config"].get("document_context")
+        if context is not None:
+            config.document_context = context
         self.load_encoder()
         self._read_dev(path)
 
@@ -105,10 +111,12 @@ class BertNerTask(BertFineTuneTask):
         text = " ".join(self.dev_sentences[0].words)[:60].replace('"', "'")
         return [
             f'echo "{text}" | tfdl predict --model_dir={model} --input=-',
+            f"tfdl evaluate --model_dir={model} --data={self.dev_path}",
             f"tfdl export --model_dir={model} --output=saved_models/bert",
         ]
 
     def _read_dev(self, path: str) -> None:
+        self.dev_path = path
         self.dev_sentences = ner.read_sentences(path)
         self.dev_windows = self._windows(self.dev_sentences)
         self.eval_rows = Rows([window.features for window in self.dev_windows])

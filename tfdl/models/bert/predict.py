@@ -1,5 +1,6 @@
 """BERT on a user's own texts, for every head."""
 
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,14 @@ import tensorflow as tf
 import tfdl
 from tfdl.engine import errors, model_dir
 from tfdl.engine.prediction import Request, input_file
-from tfdl.models.bert import examples, features, predict_spans
+from tfdl.models.bert import (
+    examples,
+    features,
+    glue,
+    long_documents,
+    predict_features,
+    predict_spans,
+)
 from tfdl.models.bert.base import inputs
 from tfdl.models.bert.examples import Example
 from tfdl.models.bert.finetune import Rows, run_rows
@@ -17,8 +25,8 @@ from tfdl.text.vocab import load_vocab
 from tfdl.text.wordpiece import BertTokenizer
 
 MODES = ("fill_mask", "embedding", "next_sentence", "features")
-POOLINGS = ("mean", "cls", "max", "last_four_mean")
 MAX_INPUT_BYTES = 2 << 30
+GLUE = "glue:"
 
 
 class Predictor:
@@ -55,7 +63,7 @@ def predict(request: Request) -> Iterator[dict[str, Any]]:
     request.check_options(
         "mode", "pooling", "top_k", "max_seq_length", "batch_size", "text_a", "text_b",
         "doc_stride", "n_best_size", "max_answer_length", "null_score_diff_threshold",
-        "max_query_length", "layers",
+        "max_query_length", "layers", "combine", "glue_task", "window_pooling",
     )  # fmt: skip
     head = request.config["head"]
     predictor = Predictor(request)
@@ -67,9 +75,9 @@ def predict(request: Request) -> Iterator[dict[str, Any]]:
             f"mode {mode} needs the pretraining heads, this is {head}"
         )
     if mode == "embedding" or (not mode and head == "encoder"):
-        yield from _embeddings(predictor)
+        yield from predict_features.embeddings(predictor, read(request))
     elif mode == "features":
-        yield from _features(predictor)
+        yield from predict_features.tokens(predictor, read(request))
     elif head == "pretraining":
         yield from (
             _next_sentence(predictor)
@@ -84,6 +92,11 @@ def predict(request: Request) -> Iterator[dict[str, Any]]:
         yield from predict_spans.choices(predictor)
     else:
         yield from _classes(predictor)
+
+
+def writes_files(request: Request) -> bool:
+    """Tells whether the output is no JSON lines: token vectors as arrays."""
+    return request.options.get("mode") == "features" and request.output.endswith(".npz")
 
 
 def read(request: Request) -> list[Example]:
@@ -105,43 +118,76 @@ def _texts(example: Example) -> dict[str, str]:
 
 
 def _rows(predictor: Predictor, rows: list[Example]) -> Rows:
-    return Rows(
-        [
-            features.convert(x.text_a, x.text_b, predictor.tokenizer, predictor.length)
-            for x in rows
-        ]
-    )
+    tokenizer, length = predictor.tokenizer, predictor.length
+    return Rows([features.convert(x.text_a, x.text_b, tokenizer, length) for x in rows])
 
 
 def _classes(predictor: Predictor) -> Iterator[dict[str, Any]]:
-    rows = read(predictor.request)
-    head, labels = (
-        predictor.config["head"],
-        predictor.config["head_config"].get("labels"),
-    )
-
-    def run(batch):
-        return {
-            "logits": predictor.model(inputs(batch), first_token_only=True)["logits"]
-        }
-
-    results = predictor.run(_rows(predictor, rows), run)
-    for example, result in zip(rows, results, strict=True):
-        logits = result["logits"]
+    request, config = predictor.request, predictor.config["head_config"]
+    task, split = "", ""
+    if request.input.startswith(GLUE):
+        folder, _, split = request.input.removeprefix(GLUE).partition(":")
+        split = split or "test"
+        task = request.options.get("glue_task", config.get("glue_task", ""))
+        rows = glue.read(folder, task, split)
+    else:
+        rows = read(request)
+    logits = _logits(predictor, rows)
+    if task and request.output:
+        _write_submission(pathlib.Path(request.output).parent, task, logits, split)
+    head, labels = predictor.config["head"], config.get("labels")
+    for example, row in zip(rows, logits, strict=True):
         record: dict[str, Any] = _texts(example)
         if head == "regression":
-            record["score"] = float(logits[0])
+            record["score"] = float(row[0])
         elif head == "multilabel":
-            chances = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+            chances = 1.0 / (1.0 + np.exp(-row))
             record["labels"] = [
                 n for n, p in zip(labels, chances, strict=True) if p > 0.5
             ]
             record["probabilities"] = _named(labels, chances)
         else:
-            chances = softmax(logits)
+            chances = softmax(row)
             record["label"] = labels[int(chances.argmax())]
             record["probabilities"] = _named(labels, chances)
         yield record
+
+
+def _logits(predictor: Predictor, rows: list[Example]) -> np.ndarray:
+    """Returns logits [N, C], float64; of long texts those of their windows, joined."""
+    request, config = predictor.request, predictor.config["head_config"]
+
+    def run(batch):
+        out = predictor.model(inputs(batch), first_token_only=True)
+        return {"logits": out["logits"]}
+
+    owners, stride = None, config.get("doc_stride")
+    if "doc_stride" in request.options:
+        stride = request.number("doc_stride", 0)
+    if stride:
+        made, owners = long_documents.convert(
+            rows, predictor.tokenizer, predictor.length, stride
+        )
+        packed = Rows(made)
+    else:
+        packed = _rows(predictor, rows)
+    logits = np.stack([row["logits"] for row in predictor.run(packed, run)])
+    if owners is None:
+        return logits.astype(np.float64)
+    default = config.get("window_pooling", "mean")
+    how = request.option("window_pooling", default, long_documents.AGGREGATIONS)
+    return long_documents.aggregate(logits, owners, how)
+
+
+def _write_submission(
+    folder: pathlib.Path, task: str, logits: np.ndarray, split: str
+) -> None:
+    """Writes what the GLUE server takes, and the original's test_results.tsv."""
+    if glue.task(task).is_regression:
+        glue.write_submission(folder, task, logits[:, 0], split)
+        return
+    glue.write_submission(folder, task, logits.argmax(-1), split)
+    glue.write_probabilities(folder / "test_results.tsv", softmax(logits))
 
 
 def _fill_mask(predictor: Predictor) -> Iterator[dict[str, Any]]:
@@ -191,73 +237,6 @@ def _next_sentence(predictor: Predictor) -> Iterator[dict[str, Any]]:
     results = predictor.run(_rows(predictor, rows), run)
     for x, result in zip(rows, results, strict=True):
         yield {**_texts(x), "is_next": float(softmax(result["logits"])[0])}
-
-
-def _embeddings(predictor: Predictor) -> Iterator[dict[str, Any]]:
-    rows = read(predictor.request)
-    pooling = predictor.request.option("pooling", "mean", POOLINGS)
-    encoder = getattr(predictor.model, "encoder", predictor.model)
-
-    def run(batch):
-        out = encoder(inputs(batch), all_layers=pooling == "last_four_mean")
-        mask = tf.cast(batch["padding_mask"], tf.float32)[:, :, None]
-        vectors = out["sequence_output"]
-        if pooling == "last_four_mean":
-            vectors = tf.add_n(out["encoder_outputs"][-4:]) / 4.0
-        if pooling == "cls":
-            return {"embedding": vectors[:, 0]}
-        if pooling == "max":
-            return {"embedding": tf.reduce_max(vectors - 1e9 * (1 - mask), axis=1)}
-        total = tf.maximum(tf.reduce_sum(mask, axis=1), 1.0)
-        return {"embedding": tf.reduce_sum(vectors * mask, axis=1) / total}
-
-    results = predictor.run(_rows(predictor, rows), run)
-    for x, result in zip(rows, results, strict=True):
-        numbers = [round(float(value), 6) for value in result["embedding"]]
-        yield {**_texts(x), "embedding": numbers}
-
-
-def _features(predictor: Predictor) -> Iterator[dict[str, Any]]:
-    """Token vectors of chosen layers, as the original's extract_features.py."""
-    rows = read(predictor.request)
-    text = predictor.request.options.get("layers", "-1,-2,-3,-4")
-    depth = predictor.config["encoder"]["num_hidden_layers"] + 1
-    try:
-        layers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise errors.UserError(
-            f"layers={text}: numbers such as -1,-2 are needed"
-        ) from None
-    if any(not -depth <= layer < depth for layer in layers):
-        raise errors.UserError(
-            f"layers={text}: the model has {depth}, from {-depth} on"
-        )
-    encoder = getattr(predictor.model, "encoder", predictor.model)
-    pairs = []
-    for x in rows:
-        # The original's file format separates the two texts by |||.
-        a, bar, b = x.text_a.partition("|||")
-        pairs.append((a.strip(), b.strip() if bar else x.text_b))
-    made = [
-        features.convert(a, b, predictor.tokenizer, predictor.length) for a, b in pairs
-    ]
-
-    def run(batch):
-        out = encoder(inputs(batch), all_layers=True)["encoder_outputs"]
-        return {"layers": tf.stack([out[layer] for layer in layers], axis=2)}
-
-    results = predictor.run(Rows(made), run)
-    for i, (row, result) in enumerate(zip(made, results, strict=True)):
-        found = []
-        for position, token in enumerate(row["token_ids"]):
-            values = [
-                {"index": layer, "values": [round(float(v), 6) for v in vector]}
-                for layer, vector in zip(
-                    layers, result["layers"][position], strict=True
-                )
-            ]
-            found.append({"token": predictor.tokenizer.vocab[token], "layers": values})
-        yield {"linex_index": i, "features": found}
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

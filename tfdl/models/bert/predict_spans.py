@@ -70,7 +70,8 @@ def answers(predictor: "Predictor") -> Iterator[dict[str, Any]]:
     if request.output and path.suffix == ".json":
         squad_answers.write_answers(pathlib.Path(request.output).parent, found)
     for key, question, _ in questions:
-        best = found.nbest[key][0]
+        # The likeliest entry that is the answer: with a threshold not always the first.
+        best = next(x for x in found.nbest[key] if x["text"] == found.predictions[key])
         record = {
             "id": key,
             "question": question,

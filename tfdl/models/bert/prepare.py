@@ -1,4 +1,4 @@
-"""Raw text to pretraining records, a shard at a time, on all cores."""
+"""Raw text to pretraining records, a shard at a time; vocabularies."""
 
 import concurrent.futures
 import dataclasses
@@ -9,15 +9,16 @@ import os
 import pathlib
 import random
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import tqdm
 from ml_collections import ConfigDict
 
 from tfdl.data import records
-from tfdl.engine import errors, files
+from tfdl.engine import command, errors, files
 from tfdl.models.bert import pretraining_data as data
-from tfdl.models.bert import pretraining_records
+from tfdl.models.bert import pretraining_records, text_files
 from tfdl.text.vocab import check_vocab, load_vocab, train_wordpiece
 from tfdl.text.wordpiece import BertTokenizer
 
@@ -26,7 +27,7 @@ from tfdl.text.wordpiece import BertTokenizer
 class Shard:
     """One output file: what goes into it and how."""
 
-    inputs: tuple[str, ...]
+    inputs: tuple[text_files.Part, ...]
     output: str
     vocab: str
     do_lower_case: bool
@@ -35,17 +36,32 @@ class Shard:
     def fingerprint(self) -> str:
         """Returns a hash of everything that the output depends on."""
         digest = hashlib.sha256(repr(dataclasses.replace(self, output="")).encode())
-        for path in (*self.inputs, self.vocab):
-            state = os.stat(path)
-            digest.update(f"{path} {state.st_size} {state.st_mtime_ns}".encode())
+        for part in (*self.inputs, text_files.whole(self.vocab)):
+            digest.update(text_files.state(part).encode())
         return digest.hexdigest()
 
 
 def prepare(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
+    """Does what the recipe's `task` says: records, or a vocabulary.
+
+    Raises:
+        UserError: no input, a bad vocabulary, a full disk.
+    """
+    tasks = {
+        "records": write_records,
+        "vocab": learn_vocab,
+        "check_vocab": report_vocab,
+    }
+    if config.task not in tasks:
+        raise errors.unknown("task of bert's prepare", config.task, tasks)
+    return tasks[config.task](config, input, output)
+
+
+def write_records(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
     """Writes `OUTPUT/pretrain-00000-of-N.tfrecord` and so on.
 
     With one shard the instances are the original's for the same seed. With several,
-    every shard draws its random next sentences from its own input files, and the
+    every shard draws its random next sentences from its own documents, and the
     result does not depend on the number of workers. Finished shards of an
     interrupted call are kept.
 
@@ -65,25 +81,18 @@ def prepare(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
     folder = pathlib.Path(output)
     vocab = _vocabulary(config, inputs, folder)
     shards = _shards(config, inputs, folder, vocab)
-    workers = min(config.workers or os.cpu_count() or 1, len(shards))
-    counts, kept = [], 0
-    todo = []
-    for shard in shards:
-        count = _finished(shard)
-        if count is None:
-            todo.append(shard)
-        else:
-            counts.append(count)
-            kept += 1
+    found = {shard.output: _finished(shard) for shard in shards}
+    todo = [shard for shard in shards if found[shard.output] is None]
+    kept = len(shards) - len(todo)
     progress = tqdm.tqdm(
         total=len(shards), initial=kept, unit="shard", file=sys.stderr, disable=None
     )
     with progress:
-        for count in _run(todo, workers):
-            counts.append(count)
+        for shard, count in _run(config, todo):
+            found[shard.output] = count
             progress.update()
     return {
-        "instances": sum(counts),
+        "instances": sum(found.values()),
         "shards": len(shards),
         "kept": kept,
         "vocab": vocab,
@@ -91,15 +100,34 @@ def prepare(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
     }
 
 
+def learn_vocab(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
+    """Learns `OUTPUT/vocab.txt` from text; returns its size and its problems."""
+    inputs = records.expand(input)
+    path = pathlib.Path(output) / "vocab.txt"
+    _learn(inputs, path, config.size, config.do_lower_case, config.unused)
+    return report_vocab(config, str(path), "")
+
+
+def report_vocab(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
+    """Returns what is wrong or doubtful about a vocabulary file."""
+    del output
+    rows = config.get("rows") or None
+    return {
+        "vocab": input,
+        "tokens": len(load_vocab(input)),
+        "problems": check_vocab(input, rows),
+    }
+
+
 def make_shard(shard: Shard) -> int:
     """Writes one shard and its marker; returns the number of instances."""
     tokenizer = BertTokenizer(load_vocab(shard.vocab), shard.do_lower_case)
-    lines: list[str] = []
-    for path in shard.inputs:
-        lines += [*files.read_text(path).splitlines(), ""]
+    # Files end documents too.
+    lines = (line for part in shard.inputs for line in (*text_files.lines(part), ""))
     documents = data.read_documents(lines, tokenizer)
     if not documents:
-        raise errors.UserError(f"{', '.join(shard.inputs)[:200]}: no sentences")
+        names = ", ".join(part.path for part in shard.inputs)
+        raise errors.UserError(f"{names[:200]}: no sentences")
     made = data.create_instances(documents, tokenizer.vocab, shard.settings)
     rows = (data.features(row, tokenizer, shard.settings) for row in made)
     count = pretraining_records.write([shard.output], rows)
@@ -108,34 +136,42 @@ def make_shard(shard: Shard) -> int:
     return count
 
 
-def _run(shards: list[Shard], workers: int):
-    if workers <= 1 or len(shards) <= 1:
-        yield from map(make_shard, shards)
+def _run(config, shards: list[Shard]) -> Iterator[tuple[Shard, int]]:
+    """Makes shards; yields each with its number of instances."""
+    if config.runner == "beam":
+        from tfdl.models.bert import prepare_beam
+
+        prepare_beam.run(shards, config.beam_options)
+        yield from ((shard, _finished(shard)) for shard in shards)
         return
-    # TensorFlow does not survive a fork: the workers start afresh.
+    if config.runner != "local":
+        raise errors.unknown("runner", config.runner, ("local", "beam"))
+    workers = min(config.workers or os.cpu_count() or 1, len(shards))
+    if workers <= 1:
+        yield from ((shard, make_shard(shard)) for shard in shards)
+        return
+    # TensorFlow does not survive a fork: the workers start afresh, and as quietly.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        futures = [pool.submit(make_shard, shard) for shard in shards]
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, context, command.start_tensorflow
+    ) as pool:
+        futures = {pool.submit(make_shard, shard): shard for shard in shards}
         try:
             for future in concurrent.futures.as_completed(futures):
-                yield future.result()
+                yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _shards(config, inputs: list[str], folder: pathlib.Path, vocab: str) -> list[Shard]:
-    count = min(config.shards or 1, len(inputs)) if config.shards else 1
-    if config.shards > len(inputs):
-        raise errors.UserError(
-            f"shards={config.shards}, but only {len(inputs)} input files: a shard is "
-            "made from whole files"
-        )
+    if config.shards < 1:
+        raise errors.UserError(f"shards has to be 1 or more, got {config.shards}")
     made = []
-    for i in range(count):
+    for i, parts in enumerate(text_files.split(inputs, config.shards)):
         # One shard has the original's seed; others have one each, drawn from it.
         seed = config.random_seed
-        if count > 1:
+        if config.shards > 1:
             seed = random.Random(f"{config.random_seed}/{i}").getrandbits(31)
         settings = data.Settings(
             max_seq_length=config.max_seq_length,
@@ -146,9 +182,9 @@ def _shards(config, inputs: list[str], folder: pathlib.Path, vocab: str) -> list
             short_seq_prob=config.short_seq_prob,
             do_whole_word_mask=config.do_whole_word_mask,
         )
-        output = folder / f"pretrain-{i:05d}-of-{count:05d}.tfrecord"
-        part = tuple(inputs[i::count])
-        made.append(Shard(part, str(output), vocab, config.do_lower_case, settings))
+        name = f"pretrain-{i:05d}-of-{config.shards:05d}.tfrecord"
+        output = str(folder / name)
+        made.append(Shard(parts, output, vocab, config.do_lower_case, settings))
     return made
 
 
@@ -161,9 +197,7 @@ def _vocabulary(config, inputs: list[str], folder: pathlib.Path) -> str:
         )
     path = pathlib.Path(config.vocab or folder / "vocab.txt")
     if not config.vocab and not path.exists():
-        texts = (line for name in inputs for line in files.read_text(name).splitlines())
-        tokens = train_wordpiece(texts, config.train_vocab, config.do_lower_case)
-        files.atomic_write(path, "\n".join(tokens) + "\n")
+        _learn(inputs, path, config.train_vocab, config.do_lower_case)
     problems = check_vocab(load_vocab(path))
     lacking = [problem for problem in problems if problem.startswith("lacks")]
     if lacking:
@@ -171,6 +205,13 @@ def _vocabulary(config, inputs: list[str], folder: pathlib.Path) -> str:
     for problem in problems:
         print(f"warning: {path}: {problem}", file=sys.stderr)
     return str(path)
+
+
+def _learn(inputs, path: pathlib.Path, size: int, lower: bool, unused=0) -> None:
+    parts = [text_files.whole(name) for name in inputs]
+    texts = (line for part in parts for line in text_files.lines(part))
+    tokens = train_wordpiece(texts, size, lower, unused)
+    files.atomic_write(path, "\n".join(tokens) + "\n")
 
 
 def _marker(shard: Shard) -> pathlib.Path:

@@ -8,13 +8,15 @@ import tensorflow as tf
 
 from tfdl.data import records, topics
 from tfdl.data.indexed import index_batches
-from tfdl.engine import distribution, errors, files, schedules
+from tfdl.engine import distribution, errors, model_dir, schedules
 from tfdl.engine.phases import Phase
-from tfdl.models.bert import losses, pretraining_records
+from tfdl.models.bert import losses, pretraining_records, text_files
 from tfdl.models.bert import pretraining_data as data
 from tfdl.models.bert.base import BertTask, inputs
+from tfdl.models.bert.dynamic_masking import Masker
 from tfdl.text.vocab import MASK, train_wordpiece
-from tfdl.text.wordpiece import BertTokenizer
+
+EMBEDDED = "embedded:topics"
 
 
 class Arrays:
@@ -83,6 +85,34 @@ class BertPretrainTask(BertTask):
         else:
             self._from_records()
 
+    def prepare_evaluation(self, data: str | None) -> None:
+        """Reads what is measured on: records, text, or the embedded held-out text."""
+        config = self.config
+        saved = model_dir.read_config(config.init_from)
+        if saved["head"] != self.head:
+            raise errors.UserError(
+                f"{config.init_from} is a BERT for {saved['head']}, it has no "
+                "pretraining heads"
+            )
+        source = data or config.get("eval_data") or config.data
+        kind, _, where = source.partition(":")
+        if not where:
+            raise errors.UserError(
+                "--data is needed: tfrecord:GLOB, text:GLOB or embedded:topics"
+            )
+        self.load_encoder()
+        stage = config.phases[-1]
+        stage.max_seq_length = min(stage.max_seq_length, saved["max_seq_length"])
+        if kind == "tfrecord":
+            length, slots = pretraining_records.sizes(records.Records(where))
+            self.check_length(length)
+            self.held_out = RecordSource(where, length, slots, len(self.vocab))
+            return
+        documents = self._tokenized(self._read_documents(source))
+        if source == EMBEDDED:
+            documents = _split(documents, config.held_out)[1]
+        self.held_out = self._instances(documents, stage, config.seed)
+
     def phases(self) -> list[Phase]:
         """Returns a phase per sequence length; one schedule runs through them."""
         stages = self.config.phases
@@ -108,7 +138,14 @@ class BertPretrainTask(BertTask):
         batches = index_batches(
             len(source), phase.batch_size, self.config.seed, start_step, shard
         )
-        return batches.map(source.batch, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = batches.map(source.batch, num_parallel_calls=tf.data.AUTOTUNE)
+        if not self.config.dynamic_masking:
+            return batches
+        steps = tf.data.Dataset.counter(start_step, dtype=tf.int64)
+        remask = self._remask(phase, shard)
+        return tf.data.Dataset.zip(steps, batches).map(
+            remask, num_parallel_calls=tf.data.AUTOTUNE
+        )
 
     def denominators(self, batch):
         """Returns the number of predictions and of examples."""
@@ -214,7 +251,7 @@ class BertPretrainTask(BertTask):
 
     def _read_documents(self, source: str) -> list[list[str]]:
         kind, _, rest = source.partition(":")
-        if source == "embedded:topics":
+        if source == EMBEDDED:
             return topics.documents()
         if kind != "text":
             raise errors.UserError(
@@ -223,7 +260,7 @@ class BertPretrainTask(BertTask):
             )
         documents: list[list[str]] = [[]]
         for path in records.expand(rest):
-            for line in files.read_text(path).splitlines():
+            for line in text_files.lines(text_files.whole(path)):
                 if line.strip():
                     documents[-1].append(line.strip())
                 else:
@@ -232,28 +269,30 @@ class BertPretrainTask(BertTask):
         return [document for document in documents if document]
 
     def _from_documents(self) -> None:
-        tokenizer = BertTokenizer(self.vocab, self.do_lower_case)
-        lines = [line for document in self._documents for line in [*document, ""]]
-        tokenized = data.read_documents(lines, tokenizer)
+        config = self.config
+        train, held_out = _split(self._tokenized(self._documents), config.held_out)
+        for i, stage in enumerate(config.phases):
+            self.sources[stage.name] = self._instances(train, stage, config.seed + i)
+        self.held_out = None
+        if held_out:
+            self.held_out = self._instances(held_out, stage, config.seed)
+
+    def _tokenized(self, documents: list[list[str]]) -> list[list[list[str]]]:
+        lines = [line for document in documents for line in [*document, ""]]
+        tokenized = data.read_documents(lines, self.tokenizer)
         if len(tokenized) < 2:
             raise errors.UserError(
                 "pretraining needs two documents or more (random next sentences come "
                 "from another one); blank lines separate them"
             )
-        train, held_out = _split(tokenized, self.config.held_out)
-        for i, stage in enumerate(self.config.phases):
-            settings = self._settings(stage)
-            rng = random.Random(self.config.seed + i)
-            made = data.create_instances(train, self.vocab, settings, rng)
-            rows = [data.features(row, tokenizer, settings) for row in made]
-            self.sources[stage.name] = Arrays(rows)
-        self.held_out = None
-        if held_out:
-            rng = random.Random(self.config.seed)
-            made = data.create_instances(held_out, self.vocab, settings, rng)
-            self.held_out = Arrays(
-                [data.features(x, tokenizer, settings) for x in made]
-            )
+        return tokenized
+
+    def _instances(self, documents, stage, seed: int) -> Arrays:
+        settings = self._settings(stage)
+        made = data.create_instances(
+            documents, self.vocab, settings, random.Random(seed)
+        )
+        return Arrays([data.features(x, self.tokenizer, settings) for x in made])
 
     def _from_records(self) -> None:
         vocab_size = len(self.vocab)
@@ -280,6 +319,33 @@ class BertPretrainTask(BertTask):
             short_seq_prob=self.config.short_seq_prob,
             do_whole_word_mask=self.config.do_whole_word_mask,
         )
+
+    def _remask(self, phase, shard):
+        """Returns the function (step, batch) -> batch with other masks."""
+        config = self.config
+        number = [stage.name for stage in config.phases].index(phase.name)
+        masker = Masker(self.vocab, config.masked_lm_prob, config.do_whole_word_mask)
+        part = shard.part(phase.batch_size)
+        rows = slice(shard.index * part, (shard.index + 1) * part)
+
+        def remask(step, batch):
+            names = sorted(batch)
+
+            def run(step, *values):
+                seed = (config.seed % 2**32, number, int(step))
+                made = masker(dict(zip(names, values, strict=True)), seed, rows)
+                return [made[name] for name in names]
+
+            values = [batch[name] for name in names]
+            made = tf.numpy_function(
+                run, [step, *values], [value.dtype for value in values], stateful=False
+            )
+            return {
+                name: tf.ensure_shape(value, batch[name].shape)
+                for name, value in zip(names, made, strict=True)
+            }
+
+        return remask
 
     def _eval_batch(self, indices):
         batch = self.held_out.batch(tf.maximum(indices, 0))

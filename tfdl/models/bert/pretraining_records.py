@@ -66,22 +66,21 @@ def rename(parsed: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return batch
 
 
+def sizes(source: records.Records) -> tuple[int, int]:
+    """Returns the max_seq_length and max_predictions_per_seq of records."""
+    features = _first(source)
+    return tuple(
+        len(features[name].int64_list.value) for name in ("input_ids", "masked_lm_ids")
+    )
+
+
 def check(source: records.Records, length: int, slots: int, vocab_size: int) -> None:
     """Checks the first record against what training expects.
 
     Raises:
         UserError: it has other features, lengths or larger ids.
     """
-    example = tf.train.Example()
-    where = f"{source.paths[0]}: record 0"
-    try:
-        example.ParseFromString(source.read([0])[0])
-    except Exception:
-        raise errors.UserError(f"{where} is no tf.Example") from None
-    features = example.features.feature
-    missing = sorted(set(NAMES.values()) - set(features))
-    if missing:
-        raise errors.UserError(f"{where} lacks {', '.join(missing)}")
+    features, where = _first(source), _where(source)
     for name, expected, flag in (
         ("input_ids", length, "max_seq_length"),
         ("masked_lm_ids", slots, "max_predictions_per_seq"),
@@ -96,3 +95,21 @@ def check(source: records.Records, length: int, slots: int, vocab_size: int) -> 
         raise errors.UserError(
             f"{where}: token id {largest}, the vocabulary has {vocab_size} tokens"
         )
+
+
+def _where(source: records.Records) -> str:
+    return f"{source.paths[0]}: record 0"
+
+
+def _first(source: records.Records):
+    """Returns the features of the first record, all of which are there."""
+    example, where = tf.train.Example(), _where(source)
+    try:
+        example.ParseFromString(source.read([0])[0])
+    except Exception:
+        raise errors.UserError(f"{where} is no tf.Example") from None
+    features = example.features.feature
+    missing = sorted(set(NAMES.values()) - set(features))
+    if missing:
+        raise errors.UserError(f"{where} lacks {', '.join(missing)}")
+    return features

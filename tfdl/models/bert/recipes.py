@@ -68,6 +68,7 @@ def pretraining() -> ConfigDict:
     config.masked_lm_prob = 0.15
     config.short_seq_prob = 0.1
     config.do_whole_word_mask = False
+    config.dynamic_masking = False  # draw other masks at every step
     config.optimizer = optimizer(1e-4)
     config.phases = ()
     return config
@@ -97,6 +98,7 @@ def finetuning(task: str) -> ConfigDict:
     config.steps = 0  # instead of epochs
     config.bucketing = True  # batches of similar lengths
     config.bucket_multiple = 16
+    config.unpad = False  # leave padding out of all but the attention
     config.optimizer = optimizer(5e-5)
     return config
 
@@ -106,7 +108,9 @@ def classification() -> ConfigDict:
     config = finetuning("classify")
     config.kind = "classification"  # classification | regression | multilabel
     config.glue_task = ""
-    config.language = "en"  # of XNLI
+    config.language = "en"  # of XNLI; in evaluation also "all"
+    config.doc_stride = 0  # reads long texts in windows so far apart; 0 cuts them
+    config.window_pooling = "mean"  # or max: how windows' logits are joined
     config.text_a = ""  # columns of a table; found by their usual names
     config.text_b = "auto"
     config.label = ""

@@ -67,6 +67,8 @@ class BertSquadTask(BertFineTuneTask):
             batch["start_positions"],
             batch["end_positions"],
             batch["weights"],
+            # Vectors of padding are not computed then.
+            batch["padding_mask"] if self.config.unpad else None,
         )
         return total / denominators["examples"], {}
 
@@ -98,8 +100,8 @@ class BertSquadTask(BertFineTuneTask):
     def summary(self, before, after, model) -> list[str]:
         """Returns what to try next."""
         return [
-            f"tfdl predict --model_dir={model} --input=questions.json",
-            f"tfdl evaluate --model_dir={model} --data=dev.json",
+            f"tfdl predict --model_dir={model} --input={self.dev_path}",
+            f"tfdl evaluate --model_dir={model} --data={self.dev_path}",
             f"tfdl export --model_dir={model} --output=saved_models/bert",
         ]
 
@@ -114,7 +116,7 @@ class BertSquadTask(BertFineTuneTask):
         return super().model_config()
 
     def _read_dev(self, path: str | pathlib.Path) -> None:
-        config = self.config
+        config, self.dev_path = self.config, path
         self.check_length(config.max_seq_length)
         self.dev_questions = metrics.read_questions(path)
         impossible = any(not question.answers for question in self.dev_questions)

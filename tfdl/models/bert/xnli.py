@@ -5,10 +5,9 @@ MultiNLI, translated; development and test sets hold all languages in one file.
 """
 
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from tfdl.engine import errors, files
-from tfdl.metrics import classification
 from tfdl.models.bert.examples import Example, read_lines, unknown_label
 
 LABELS = ("contradiction", "entailment", "neutral")
@@ -84,24 +83,17 @@ def read_languages(
     return {language: rows for language, rows in found.items() if rows}
 
 
-def zero_shot(
-    examples: Mapping[str, list[Example]],
-    predict: Callable[[list[Example]], Sequence[int]],
-) -> dict[str, float]:
-    """Measures one model on every language, those it was not trained on included.
+def read_all(folder: files.PathLike, name: str = "xnli.dev.tsv") -> list[Example]:
+    """Reads every language, one after the other; `guid` begins with its name.
 
-    Args:
-        examples: as `read_languages` returns them.
-        predict: returns ids of `LABELS` for examples.
-
-    Returns:
-        Language -> accuracy, and `average`, the mean over the languages.
+    One model measured on all of them shows what it knows of languages it was not
+    fine-tuned in.
     """
-    accuracies = {}
-    for language, rows in examples.items():
-        labels = [LABELS.index(row.label) for row in rows]
-        accuracies[language] = classification.accuracy(labels, predict(rows))
-    return {**accuracies, "average": sum(accuracies.values()) / len(accuracies)}
+    return [
+        row._replace(guid=f"{language}-{row.guid}")
+        for language, rows in read_languages(folder, name).items()
+        for row in rows
+    ]
 
 
 def table(accuracies: Mapping[str, float]) -> str:
