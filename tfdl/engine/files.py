@@ -45,8 +45,15 @@ def read_text(path: PathLike, max_bytes: int | None = None) -> str:
         raise UserError(f"{path}:{line}: not valid UTF-8 ({error.reason})") from None
 
 
-def atomic_write(path: PathLike, data: bytes | str) -> pathlib.Path:
+def atomic_write(
+    path: PathLike, data: bytes | str, durable: bool = True
+) -> pathlib.Path:
     """Writes a file so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder is made.
+        data: its content, text as UTF-8.
+        durable: wait until the disk has it; without, a power failure may lose it.
 
     Raises:
         UserError: the folder cannot be written to or the disk is full.
@@ -62,8 +69,9 @@ def atomic_write(path: PathLike, data: bytes | str) -> pathlib.Path:
         ) as file:
             temporary = file.name
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
