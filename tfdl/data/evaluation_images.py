@@ -115,6 +115,7 @@ def central(
     height: tf.Tensor,
     width: tf.Tensor,
     antialias: bool = True,
+    kernel: str = "triangle",
 ) -> tf.Tensor:
     """Returns the centre of a resized picture, uint8 [height, width, 3].
 
@@ -128,6 +129,7 @@ def central(
         height: int32 [], of the crop.
         width: int32 [], of the crop.
         antialias: see `evaluation_images`.
+        kernel: of the resize, "triangle" (bilinear) or "keyscubic" (bicubic).
     """
     old = tf.shape(image)[:2]
     new = short_side * old // tf.reduce_min(old)
@@ -142,7 +144,8 @@ def central(
         size=crop,
         scale=scale,
         translation=tf.cast(-corner, tf.float32),
-        kernel_type="triangle",
+        kernel_type=kernel,
         antialias=antialias,
     )
-    return tf.cast(tf.round(result[0]), tf.uint8)
+    # A cubic kernel overshoots.
+    return tf.cast(tf.clip_by_value(tf.round(result[0]), 0.0, 255.0), tf.uint8)
