@@ -30,9 +30,11 @@ class ServingModule(exports.Reusable):
             super().__init__(*model.stem, *blocks)
         else:
             super().__init__(model)
-        self._run = lambda images, training=False: model(
+        # By closure: as an attribute the model would be stored a second time.
+        self._run = lambda images, training: model(
             {"image": images}, training=training
-        )
+        )["logits"]
+        self._vectors = lambda images, training: model.vectors(images, training)
         self._values = preprocessing.check(config["preprocessing"])
         self._size, self._resize = config["test_size"], config["resize"]
         labels = labels_of(directory, config)
@@ -47,32 +49,32 @@ class ServingModule(exports.Reusable):
     def logits(self, images, training=False):
         """Maps pictures in [0, 1] to logits [B, C]."""
         x = serving_graph.from_unit(images, self._values)
-        return self._run(x, training)["logits"]
+        return self._run(x, training)
 
     def vectors(self, images, training=False):
         """Maps pictures in [0, 1] to feature vectors [B, F]."""
         x = serving_graph.from_unit(images, self._values)
-        return self._run(x, training)["features"]
+        return self._vectors(x, training)
 
     # --- signatures ------------------------------------------------------------
 
     def classify_bytes(self, image_bytes):
         """Maps encoded pictures [B] to the likeliest classes."""
-        return self._best(self._run(self._prepared(image_bytes))["logits"])
+        return self._best(self._run(self._prepared(image_bytes), False))
 
     def classify_pixels(self, images):
         """Maps uint8 [B, H, W, 3] to the likeliest classes and all logits."""
-        logits = self._run(preprocessing.normalise(images, self._values))["logits"]
+        logits = self._run(preprocessing.normalise(images, self._values), False)
         return {**self._best(logits), "logits": logits}
 
     def features_of_bytes(self, image_bytes):
         """Maps encoded pictures [B] to feature vectors [B, F]."""
-        return {"features": self._run(self._prepared(image_bytes))["features"]}
+        return {"features": self._vectors(self._prepared(image_bytes), False)}
 
     def features_of_pixels(self, images):
         """Maps uint8 [B, H, W, 3] to feature vectors [B, F]."""
         x = preprocessing.normalise(images, self._values)
-        return {"features": self._run(x)["features"]}
+        return {"features": self._vectors(x, False)}
 
     def _prepared(self, image_bytes):
         pixels = serving_graph.prepared(

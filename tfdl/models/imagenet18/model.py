@@ -103,7 +103,13 @@ class ResNet(keras.Model):
 
     def call(self, inputs, training=False):
         """Maps {"image"} to {"logits", "features"}; see the class."""
-        x = tf.cast(inputs["image"], self.compute_dtype)
+        features = self.vectors(inputs["image"], training)
+        logits = self.fc(tf.cast(features, self.compute_dtype))
+        return {"logits": tf.cast(logits, tf.float32), "features": features}
+
+    def vectors(self, images, training=False):
+        """Maps normalised pictures [B, H, W, 3] to the last stage's mean [B, F]."""
+        x = tf.cast(images, self.compute_dtype)
         for unit in self.stem:
             x = unit(x, training=training)
         # What is around the picture is never the largest.
@@ -112,9 +118,7 @@ class ResNet(keras.Model):
         for blocks in self.stages:
             for block in blocks:
                 x = block(x, training=training)
-        features = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
-        logits = self.fc(tf.cast(features, x.dtype))
-        return {"logits": tf.cast(logits, tf.float32), "features": features}
+        return tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
 
 
 def build_model(
