@@ -43,7 +43,8 @@ def answer_signature(module):
         end = tf.where(inside, out["end_logits"], low)
         sums = start[:, :, None] + end[:, None, :]
         # Ends from the start on, at most MAX_ANSWER_LENGTH tokens.
-        band = tf.linalg.band_part(tf.ones([width, width]), 0, MAX_ANSWER_LENGTH - 1)
+        reach = tf.minimum(MAX_ANSWER_LENGTH - 1, width)
+        band = tf.linalg.band_part(tf.ones([width, width]), 0, reach)
         sums = tf.where(band > 0, sums, 2 * low)
         best = tf.argmax(tf.reshape(sums, [-1, width * width]), -1, tf.int32)
         begin, finish = best // width, best % width
