@@ -13,25 +13,17 @@ from tfdl.models.imagenet18 import recipes
 
 
 def get_config() -> ConfigDict:
-    """Returns a small ResNet and twelve epochs."""
-    config = recipes.common("classify")
+    """Returns a small ResNet and fourteen epochs."""
+    config = recipes.digits("classify")
     config.description = "three image sizes on scikit-learn's digits"
-    config.data = "embedded:digits"
-    config.network = ConfigDict(
-        {"preset": "resnet18", "width": 16, "blocks": (1, 1, 1, 1)}
-    )
     lr, small = 0.1, 0.4
-    config.world = 1
     config.schedule = recipes.phases(
         {"ep": 0, "sz": 32, "bs": 64, "trndir": "-sz/32", "min_scale": small},
         {"ep": (0, 3), "lr": (lr, lr * 2)},
         {"ep": (3, 6), "lr": (lr * 2, lr / 4)},
         {"ep": 6, "sz": 48, "bs": 32, "trndir": "-sz/48", "min_scale": small},
-        {"ep": (6, 10), "lr": (lr / 2, lr / 20)},
+        {"ep": (6, 10), "lr": (lr / 2, lr / 10)},
         {"ep": 10, "sz": 64, "bs": 16, "min_scale": 0.6, "rect_val": True},
-        {"ep": (10, 12), "lr": (lr / 8, lr / 80)},
+        {"ep": (10, 14), "lr": (lr / 8, lr / 80)},
     )
-    config.flip = False
-    config.target.metric, config.target.value = "top1", 95.0
-    config.log_every = config.steps_per_loop = 20
     return config

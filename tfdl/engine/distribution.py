@@ -161,46 +161,63 @@ def distribute(
     return strategy.distribute_datasets_from_function(make)
 
 
-def map_batches(
-    strategy: tf.distribute.Strategy,
-    function: Callable[[Any], Any],
-    dataset: tf.data.Dataset,
-) -> Iterator[Any]:
-    """Runs `function` on every batch of a finite dataset, on all replicas.
+class BatchMap:
+    """A function of a batch that runs on all replicas, traced once.
 
     Args:
         strategy: where it runs.
         function: called in replica context on a replica's part of a batch; returns
             a structure of tensors with the batch dimension first.
-        dataset: GLOBAL batches, equal on all workers; their size must divide by
-            the number of replicas, so that the last one has to be padded by
-            whoever made it.
-
-    Yields:
-        The structure of NumPy arrays for each global batch, rows in order.
     """
-    this, replicas = shard(strategy), strategy.num_replicas_in_sync
 
-    def own_rows(tensor):
-        size = tf.shape(tensor)[0] // this.count
-        return tensor[this.index * size : (this.index + 1) * size]
+    def __init__(
+        self, strategy: tf.distribute.Strategy, function: Callable[[Any], Any]
+    ):
+        self._strategy = strategy
 
-    if this.count > 1:
-        dataset = dataset.map(lambda batch: tf.nest.map_structure(own_rows, batch))
+        @tf.function(reduce_retracing=True)
+        def step(batch):
+            result = strategy.run(function, args=(batch,))
+            if strategy.num_replicas_in_sync == 1:
+                return result
+            return tf.nest.map_structure(
+                lambda value: strategy.gather(value, axis=0),
+                result,
+                expand_composites=False,
+            )
 
-    @tf.function(reduce_retracing=True)
-    def step(batch):
-        result = strategy.run(function, args=(batch,))
-        if replicas == 1:
-            return result
-        return tf.nest.map_structure(
-            lambda value: strategy.gather(value, axis=0),
-            result,
-            expand_composites=False,
-        )
+        self._step = step
 
-    for batch in distribute(strategy, dataset):
-        yield tf.nest.map_structure(np.asarray, step(batch))
+    def __call__(self, dataset: tf.data.Dataset) -> Iterator[Any]:
+        """Runs the function on every batch of a finite dataset.
+
+        Args:
+            dataset: GLOBAL batches, equal on all workers; their size must divide by
+                the number of replicas, so that the last one has to be padded by
+                whoever made it.
+
+        Yields:
+            The structure of NumPy arrays for each global batch, rows in order.
+        """
+        this = shard(self._strategy)
+
+        def own_rows(tensor):
+            size = tf.shape(tensor)[0] // this.count
+            return tensor[this.index * size : (this.index + 1) * size]
+
+        if this.count > 1:
+            dataset = dataset.map(lambda batch: tf.nest.map_structure(own_rows, batch))
+        for batch in distribute(self._strategy, dataset):
+            yield tf.nest.map_structure(np.asarray, self._step(batch))
+
+
+def map_batches(
+    strategy: tf.distribute.Strategy,
+    function: Callable[[Any], Any],
+    dataset: tf.data.Dataset,
+) -> Iterator[Any]:
+    """Runs `function` on every batch of a dataset, once; see `BatchMap`."""
+    return BatchMap(strategy, function)(dataset)
 
 
 def _automatic(num_devices: int, tpu: str, cluster: dict | None) -> str:

@@ -112,9 +112,10 @@ class ResNet(keras.Model):
         x = tf.cast(images, self.compute_dtype)
         for unit in self.stem:
             x = unit(x, training=training)
-        # What is around the picture is never the largest.
-        edges = [[0, 0], [1, 1], [1, 1], [0, 0]]
-        x = tf.nn.max_pool2d(x, 3, 2, edges)
+        # Nothing is below 0 here, so that zeros around the picture are never the
+        # largest; XLA knows no pooling with padding of its own.
+        x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        x = tf.nn.max_pool2d(x, 3, 2, "VALID")
         for blocks in self.stages:
             for block in blocks:
                 x = block(x, training=training)

@@ -226,3 +226,34 @@ def ffcv(
         {"ep": (0, peak), "lr": (1e-4 * rate, rate)},
         {"ep": (peak, epochs), "lr": (rate, 0.0)},
     )
+
+
+def digits(task: str) -> ConfigDict:
+    """Returns a task on scikit-learn's digits with a ResNet of three thin stages."""
+    config = common(task)
+    config.data = "embedded:digits"
+    config.network = ConfigDict(
+        {
+            "block": "basic",
+            "blocks": (1, 1, 1),
+            "widths": (16, 32, 64),
+            "expansion": 1,
+            "stem_width": 16,
+        }
+    )
+    config.world = 1
+    config.flip = False
+    config.target.metric, config.target.value = "top1", 95.0
+    config.log_every = config.steps_per_loop = 20
+    return config
+
+
+def probe() -> ConfigDict:
+    """Returns the linear probe of digits at 32 pixels."""
+    config = digits("linear_probe")
+    config.description = "a linear classifier on frozen features"
+    config.schedule = phases(
+        {"ep": 0, "sz": 32, "bs": 64, "min_scale": 0.6},
+        {"ep": (0, 10), "lr": (0.5, 0.0), "curve": "cosine"},
+    )
+    return config

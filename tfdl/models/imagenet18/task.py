@@ -39,6 +39,7 @@ class ImagenetTask(Task):
         self.preprocessing = check({"mode": "torch"})
         self.mixing = mixing_lib.Mixing(config.mixup, config.cutmix)
         self.class_names: tuple[str, ...] = ()
+        self._measure: distribution.BatchMap | None = None
         self._sources: dict[tuple[str, str], image_sources.ImageSource] = {}
         self._check_choices()
 
@@ -358,9 +359,11 @@ class ImagenetTask(Task):
         source, plan = self._evaluation_plan(learner.strategy)
         data = evaluation_images(source, plan, on_bad=self.config.on_bad)
         totals = np.zeros([4])
-        for rows in distribution.map_batches(
-            learner.strategy, lambda batch: self._rows(learner.model, batch), data
-        ):
+        if self._measure is None:
+            self._measure = distribution.BatchMap(
+                learner.strategy, lambda batch: self._rows(learner.model, batch)
+            )
+        for rows in self._measure(data):
             totals += rows.astype(np.float64).sum(axis=0)
         right1, right5, loss, count = totals
         if count + len(source.bad) != len(source):
