@@ -172,8 +172,13 @@ _flag(
     "A text-format MonitoringConfig. Without one, Prometheus's metrics are under "
     "/monitoring/prometheus/metrics.",
 )
-_flag(_integer, "tensorflow_intra_op_parallelism", 0, "Threads of one operation.")
-_flag(_integer, "tensorflow_inter_op_parallelism", 0, "Operations run at once.")
+_flag(
+    _integer,
+    "tensorflow_intra_op_parallelism",
+    0,
+    "Threads of one operation; 0 chooses.",
+)
+_flag(_integer, "tensorflow_inter_op_parallelism", 0, "Operations at once; 0 chooses.")
 _flag(
     flags.DEFINE_float,
     "drain_seconds",
@@ -193,12 +198,13 @@ def serve(values: flags.FlagValues, overrides: command.Overrides) -> int:
     command.start_tensorflow()
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(
-        values.tensorflow_intra_op_parallelism
-    )
-    tf.config.threading.set_inter_op_parallelism_threads(
-        values.tensorflow_inter_op_parallelism
-    )
+    threading_ = tf.config.threading
+    if values.tensorflow_intra_op_parallelism:
+        count = values.tensorflow_intra_op_parallelism
+        threading_.set_intra_op_parallelism_threads(count)
+    if values.tensorflow_inter_op_parallelism:
+        count = values.tensorflow_inter_op_parallelism
+        threading_.set_inter_op_parallelism_threads(count)
     # Exports that read text need its operations.
     import tensorflow_text  # noqa: F401
 
