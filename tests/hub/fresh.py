@@ -45,7 +45,7 @@ def run_verb(*arguments):
 
 
 def run_without_tfdl(script, *arguments, cache, text=""):
-    """Runs a script of the project where tfdl cannot be imported."""
+    """Runs a script of the project without the project on its path."""
     path = [entry for entry in sys.path if entry and not _has_tfdl(entry)]
     environment = {
         **os.environ,
@@ -67,4 +67,7 @@ def run_without_tfdl(script, *arguments, cache, text=""):
 
 
 def _has_tfdl(entry):
-    return os.path.isdir(os.path.join(entry, "tfdl"))
+    # Site packages may hold it as well, with all that the script needs.
+    return os.path.isdir(os.path.join(entry, "tfdl")) and not os.path.isdir(
+        os.path.join(entry, "tensorflow")
+    )
