@@ -79,10 +79,11 @@ class Checkpoints:
         except (tf.errors.OpError, OSError) as error:
             for path in self.directory.glob(f"{name}.*"):
                 path.unlink(missing_ok=True)
-            reason = getattr(error, "message", None) or str(error)
+            reason = " ".join((getattr(error, "message", None) or str(error)).split())
+            # TensorFlow's messages begin with its op and the path, the cause is last.
             raise errors.UserError(
                 f"cannot write checkpoint {self.directory / name}: "
-                f"{' '.join(reason.split())[:200]}"
+                f"{reason.rpartition('; ')[2][-200:]}"
             ) from None
         for old in self.steps()[: -self._keep]:
             self._remove(old)

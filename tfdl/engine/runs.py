@@ -32,7 +32,7 @@ def freeze(workdir: pathlib.Path, config: ConfigDict, on_change: str, write: boo
             folder that can be written to.
     """
     path = workdir / CONFIG
-    if path.exists():
+    if path.exists() and _has_begun(workdir):
         old = config_lib.from_json(files.read_text(path), path)
         changes = config_lib.differences(old, config)
         if changes and on_change == "refuse":
@@ -44,7 +44,7 @@ def freeze(workdir: pathlib.Path, config: ConfigDict, on_change: str, write: boo
             )
         if changes and on_change == "restart" and write:
             _clear(workdir)
-    elif workdir.is_dir() and any(workdir.iterdir()) and on_change == "refuse":
+    elif not path.exists() and on_change == "refuse" and _is_in_use(workdir):
         raise errors.UserError(
             f"{workdir} is not empty and holds no run of tfdl; choose another --workdir"
         )
@@ -199,6 +199,15 @@ def create_task(config: ConfigDict, workdir: pathlib.Path):
     if config.task not in tasks:
         raise errors.unknown(f"task of model {config.model!r}", config.task, tasks)
     return tasks[config.task](config, workdir)
+
+
+def _has_begun(workdir: pathlib.Path) -> bool:
+    """Tells whether a run got further than its configuration."""
+    return any(path.is_file() and path.name != CONFIG for path in workdir.rglob("*"))
+
+
+def _is_in_use(workdir: pathlib.Path) -> bool:
+    return workdir.is_dir() and any(workdir.iterdir())
 
 
 def _clear(workdir: pathlib.Path) -> None:

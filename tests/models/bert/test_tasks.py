@@ -156,15 +156,23 @@ def test_entities(tmp_path, capsys, layers, rate):
 
 def test_a_sequence_over_the_position_table_is_refused(tmp_path, capsys):
     base = save(tmp_path / "base", "encoder")
-    code = train_verb.main(
-        [
-            "train",
-            "--model=bert",
-            "--recipe=classify",
-            f"--init_from={base}",
-            f"--workdir={tmp_path / 'run'}",
-            "--config.max_seq_length=65",
-        ]
-    )
+    path = write(tmp_path / "a.tsv", TABLE)
+    arguments = [
+        "train",
+        "--model=bert",
+        "--recipe=classify",
+        f"--init_from={base}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data=table:{path}",
+        "--config.steps=1",
+    ]
+    code = train_verb.main([*arguments, "--config.max_seq_length=65"])
     assert code == 1
     assert "over the encoder's 64 positions" in capsys.readouterr().err
+    # A run that could not begin is no other run: the mended command goes through.
+    code = train_verb.main([*arguments, "--config.max_seq_length=16"])
+    assert code == 0, capsys.readouterr().err
+    capsys.readouterr()
+    code = train_verb.main([*arguments, "--config.max_seq_length=17"])
+    assert code == 1
+    assert "holds another run (max_seq_length: 16 -> 17)" in capsys.readouterr().err
