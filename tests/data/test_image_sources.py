@@ -12,7 +12,11 @@ from PIL import Image
 from tests.data import pictures
 from tests.helpers import GOLDENS, golden
 from tfdl.data import image_files, image_records
-from tfdl.data.evaluation_images import evaluation_images, square_plan
+from tfdl.data.evaluation_images import (
+    EvaluationBatch,
+    evaluation_images,
+    square_plan,
+)
 from tfdl.data.image_sources import open_source
 from tfdl.engine.errors import UserError
 
@@ -78,20 +82,18 @@ def test_records_have_the_original_s_pixels_and_labels(pattern):
     order = [0, 2, 4, 6, 1, 3, 5, 7] if "00002" in pattern else list(range(8))
     assert source.labels.tolist() == expected["labels0"][order].tolist()
     assert len(source.classes) == 1000
+    pixels = [expected[f"rgb_{k}"] for k in order]
+    # A plan that neither resizes nor crops shows the decoded pixels.
+    plan = [
+        EvaluationBatch(np.array([i]), min(rgb.shape[:2]), *rgb.shape[:2])
+        for i, rgb in enumerate(pixels)
+    ]
+    found = evaluation_images(source, plan).as_numpy_iterator()
     modes = set()
-    for index, k in enumerate(order):
-        rgb = expected[f"rgb_{k}"]
+    for index, (batch, k) in enumerate(zip(found, order, strict=True)):
         modes.add((str(expected["mode"][k]), str(expected["format"][k])))
-        assert source.size(index) == rgb.shape[:2]
-        # A plan that neither resizes nor crops shows the decoded pixels.
-        plan = square_plan(8, 8, 1, 1)[0]._replace(
-            indices=np.array([index]),
-            resize=min(rgb.shape[:2]),
-            height=rgb.shape[0],
-            width=rgb.shape[1],
-        )
-        (batch,) = evaluation_images(source, [plan]).as_numpy_iterator()
-        np.testing.assert_array_equal(batch["image"][0], rgb)
+        assert source.size(index) == pixels[index].shape[:2]
+        np.testing.assert_array_equal(batch["image"][0], pixels[index])
         assert batch["label"].tolist() == [expected["labels0"][k]]
     assert {("CMYK", "JPEG"), ("L", "JPEG"), ("RGB", "PNG")} <= modes
 

@@ -126,23 +126,20 @@ def test_batches_are_a_function_of_seed_and_position(tmp_path):
     assert [batch["label"].tolist() for batch in first][1] == [1, 1, 0, 1]
     assert first[1]["weight"].tolist() == [1, 1, 0, 1]
     assert not first[1]["image"][2].any() and first[1]["image"][3].any()
-    later = batches(source, all_rows.skip(2))
-    np.testing.assert_array_equal(later[0]["image"], first[2]["image"])
-    # The same pictures in other batches, as on two workers.
+    # Started later, and in other batches, as on two workers.
+    later = batches(source, all_rows.skip(2).unbatch().batch(2))
+    np.testing.assert_array_equal(later[0]["image"], first[2]["image"][:2])
     halves = all_rows.unbatch().batch(2)
     parts = np.concatenate([batch["image"] for batch in batches(source, halves)])
     np.testing.assert_array_equal(parts, np.concatenate([b["image"] for b in first]))
     other = batches(source, all_rows, seed=6)
     assert (other[0]["image"] != first[0]["image"]).any()
-    whole = batches(source, all_rows, flip=False, min_scale=1.0, ratio=(1.2, 1.4))
-    assert np.abs(whole[0]["image"].astype(int) - first[0]["image"]).max() > 5
 
 
 def test_flips_mirror_half(tmp_path):
     source = open_source(f"folder:{pictures.folder(tmp_path)}")
     same = rows(*[[3] * 32] * 4)
     options = {"min_scale": 1.0, "ratio": (0.01, 100.0), "fallback": "ratio"}
-    flat = batches(source, same, flip=False, **options)[0]["image"]
     kinds = collections.Counter()
     for batch, plain in zip(
         batches(source, same, **options),
@@ -153,7 +150,7 @@ def test_flips_mirror_half(tmp_path):
             mirrored = np.array_equal(image, straight[:, ::-1])
             assert mirrored or np.array_equal(image, straight)
             kinds[mirrored] += 1
-    assert 40 < kinds[True] < 88, (kinds, flat.shape)
+    assert 40 < kinds[True] < 88, kinds
 
 
 def test_short_last_batches_keep_their_size(tmp_path):

@@ -42,7 +42,7 @@ def training_images(
         flip: mirror every other picture.
         fallback: what is cropped when ten tries fail, see `random_crops.boxes`.
         antialias: filter as Pillow does when a crop is shrunk (within a level of
-            its pixels), at about two thirds of the speed; otherwise plain bilinear
+            its pixels), at half to two thirds of the speed; otherwise plain bilinear
             as OpenCV's and TensorFlow's default.
         on_bad: `"stop"`: a picture that cannot be read ends the run, named;
             `"skip"`: it becomes a row of padding and is noted in `source.bad`.
@@ -126,7 +126,10 @@ def resize(image: tf.Tensor, height: int, width: int, antialias: bool) -> tf.Ten
             antialias=True,
         )
     else:
+        # Of floats it takes three fifths of the time that it takes of bytes.
         new = tf.raw_ops.ResizeBilinear(
-            images=image[None], size=[height, width], half_pixel_centers=True
+            images=tf.cast(image, tf.float32)[None],
+            size=[height, width],
+            half_pixel_centers=True,
         )
     return tf.cast(tf.round(new[0]), tf.uint8)
