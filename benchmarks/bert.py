@@ -4,13 +4,16 @@
     tfdl benchmark --model=bert --peer_python=peer/bin/python
 
 Both sides take turns, so that a change in the machine's speed hits both. Prints one
-JSON line per measurement: the median seconds of each side and their ratio (peer / ours,
-so that above 1 is faster). Outputs are compared before anything is timed.
+JSON line per measurement: the median seconds of each side and the median of the turns'
+ratios (peer / ours: above 1 ours is faster). Outputs are compared before anything is
+timed. Sentences are real: `tfdl prepare --dataset=minilm` and `--dataset=vader-movie`
+bring the weights and the texts; without them that measurement is left out.
 """
 
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import tempfile
 import time
@@ -21,6 +24,7 @@ import numpy as np
 VOCAB_SIZE = 30522
 SIZE = {"num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads": 8}
 BATCH = 16
+ROWS = 256  # examples of an epoch
 
 
 class Peer:
@@ -102,6 +106,10 @@ def run(peer_python: str, repeats: int = 3, threads: int = 2) -> Iterator[dict]:
             yield from _training(directory / "ours", peer, repeats)
             yield from _pretraining(directory / "ours", peer, repeats)
             yield from _tokenizing(directory / "ours", peer, repeats)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            megabytes = {"ours": peak, "transformers": peer("memory")["peak_mb"]}
+            yield {"benchmark": "peak memory so far", "megabytes": megabytes}
+            yield from _sentences(peer, repeats, directory)
         finally:
             peer.close()
 
@@ -148,7 +156,7 @@ def _in_turns(name: str, repeats: int, sides: dict[str, Callable[[], float]]) ->
             float(np.median(np.array(seconds[side]) / np.array(seconds["ours"]))), 2
         )
         for side in sides
-        if side != "ours"
+        if not side.startswith("ours")
     }
     return {"benchmark": name, "seconds": medians, **ratios}
 
@@ -165,7 +173,7 @@ def _inference(model, peer, repeats) -> Iterator[dict]:
         return {"logits": model(inputs(batch), first_token_only=True)["logits"]}
 
     for kind in ("mixed", "mnli"):
-        rows = rows_of(lengths(kind, 512))
+        rows = rows_of(lengths(kind, ROWS))
         made = Rows([{"token_ids": r, "segment_ids": [0] * len(r)} for r in rows])
 
         def ours(made=made):
@@ -207,41 +215,63 @@ def _learner(directory, task: str, changes: dict):
 
 
 def _training(directory, peer, repeats) -> Iterator[dict]:
-    from tfdl.engine import distribution
-    from tfdl.models.bert.finetune import Rows
-
+    labels = np.random.default_rng(2).integers(0, 3, ROWS)
     for kind in ("mnli", "squad"):
-        rows = rows_of(lengths(kind, 512))
-        labels = np.random.default_rng(2).integers(0, 3, len(rows))
-        task, config, strategy, learner_class = _learner(
-            directory, "classification", {"batch_size": BATCH, "epochs": 1.0}
-        )
-        task.head, task.labels = "classification", ["a", "b", "c"]
-        task.head_config = {"labels": task.labels}
-        task.load_encoder()
-        made = [{"token_ids": r, "segment_ids": [0] * len(r)} for r in rows]
-        task.rows = Rows(made, {"labels": labels.astype(np.int32)})
-        learner = learner_class(task, strategy, config)
-        phase = task.phases()[0]
-        data = task.train_data(phase, 0, distribution.Shard())
-        step = learner.train_function(phase)
+        rows = rows_of(lengths(kind, ROWS))
 
-        def ours(data=data, step=step, phase=phase, strategy=strategy):
-            iterator = iter(distribution.distribute(strategy, data))
-            clock = time.perf_counter()
-            step(iterator, 0, phase.steps)
-            return time.perf_counter() - clock
-
-        def theirs(width, rows=rows, labels=labels):
+        def theirs(width, rows=rows):
             request = {"rows": rows, "labels": labels.tolist(), "batch_size": BATCH}
             return peer("train", width=width, **request)["seconds"]
 
         sides = {
-            "ours": ours,
+            "ours": _epoch(directory, rows, labels),
             "transformers_pad_128": lambda: theirs(128),
             "transformers_dynamic": lambda: theirs(0),
         }
+        if kind == "squad":
+            sides["ours_unpad"] = _epoch(directory, rows, labels, unpad=True)
         yield _in_turns(f"training epoch, {kind}-like lengths", repeats, sides)
+    rows = rows_of(np.full(4 * BATCH, 128))
+    labels = labels[: len(rows)]
+
+    def fixed():
+        request = {"rows": rows, "labels": labels.tolist(), "batch_size": BATCH}
+        return peer("train", width=128, **request)["seconds"]
+
+    sides = {
+        "ours": _epoch(directory, rows, labels, xla=True),
+        "ours_without_xla": _epoch(directory, rows, labels),
+        "transformers": fixed,
+    }
+    yield _in_turns("training, 4 steps of 16 x 128, no padding", repeats, sides)
+
+
+def _epoch(directory, rows, labels, **changes) -> Callable[[], float]:
+    """Returns a function that trains a classifier for one epoch and times it."""
+    from tfdl.engine import distribution
+    from tfdl.models.bert.finetune import Rows
+
+    changes = {"batch_size": BATCH, "epochs": 1.0, **changes}
+    task, config, strategy, learner_class = _learner(
+        directory, "classification", changes
+    )
+    task.head, task.labels = "classification", ["a", "b", "c"]
+    task.head_config = {"labels": task.labels}
+    task.load_encoder()
+    made = [{"token_ids": r, "segment_ids": [0] * len(r)} for r in rows]
+    task.rows = Rows(made, {"labels": labels.astype(np.int32)})
+    learner = learner_class(task, strategy, config)
+    phase = task.phases()[0]
+    data = task.train_data(phase, 0, distribution.Shard())
+    step = learner.train_function(phase)
+
+    def run():
+        iterator = iter(distribution.distribute(strategy, data))
+        clock = time.perf_counter()
+        step(iterator, 0, phase.steps)
+        return time.perf_counter() - clock
+
+    return run
 
 
 def _pretraining(directory, peer, repeats) -> Iterator[dict]:
@@ -255,7 +285,9 @@ def _pretraining(directory, peer, repeats) -> Iterator[dict]:
     labels = [
         [row[p] for p in where] for row, where in zip(rows, positions, strict=True)
     ]
-    task, config, strategy, learner_class = _learner(directory, "pretraining", {})
+    task, config, strategy, learner_class = _learner(
+        directory, "pretraining", {"xla": True}
+    )
     task.load_encoder()
     task.max_seq_length = lambda: 128
     learner = learner_class(task, strategy, config)
@@ -316,3 +348,56 @@ def _tokenizing(directory, peer, repeats) -> Iterator[dict]:
         "ours": ours, "transformers": theirs,
     })  # fmt: skip
     yield {**record, "identical": bool(np.array_equal(ours.result, theirs.result))}
+
+
+def _sentences(peer, repeats, directory) -> Iterator[dict]:
+    """Raw film reviews to vectors, by a published model: tokenizing included."""
+    import tensorflow as tf
+
+    import tfdl
+    from tfdl.data import fetching
+    from tfdl.engine import errors, model_dir
+    from tfdl.models.bert import features
+    from tfdl.models.bert.base import inputs
+    from tfdl.models.bert.finetune import Rows, run_rows
+    from tfdl.text.vocab import load_vocab
+    from tfdl.text.wordpiece import BertTokenizer
+
+    try:
+        weights = fetching.fetch("minilm", offline=True)
+        reviews = fetching.fetch("vader-movie", offline=True)
+    except errors.UserError as error:
+        yield {"benchmark": "sentences to vectors", "skipped": str(error)}
+        return
+    file = reviews / "movieReviewSnippets_GroundTruth.txt"
+    lines = file.read_text(encoding="latin-1").splitlines()
+    texts = [line.split("\t")[2] for line in lines][:1000]
+    folder = directory / "minilm"
+    tfdl.convert("bert", str(weights), str(folder))
+    model = tfdl.load(str(folder))
+    vocab = load_vocab(model_dir.asset(folder, "vocab.txt"))
+
+    def vectors(batch):
+        found = model(inputs(batch))["sequence_output"]
+        mask = tf.cast(batch["padding_mask"], tf.float32)[:, :, None]
+        mean = tf.reduce_sum(found * mask, 1) / tf.maximum(tf.reduce_sum(mask, 1), 1.0)
+        return {"vector": mean}
+
+    def ours():
+        clock = time.perf_counter()
+        tokenizer = BertTokenizer(vocab)
+        rows = Rows([features.convert(x, None, tokenizer, 256) for x in texts])
+        ours.result = run_rows(tf.distribute.get_strategy(), rows, vectors, 32)
+        return time.perf_counter() - clock
+
+    def theirs():
+        answer = peer("sentences", folder=str(weights), texts=texts, batch_size=32)
+        theirs.result = answer["vectors"]
+        return answer["seconds"]
+
+    record = _in_turns("sentences to vectors, 1000 film reviews", repeats, {
+        "ours": ours, "transformers": theirs,
+    })  # fmt: skip
+    found = np.stack([row["vector"] for row in ours.result])
+    difference = float(np.abs(found - np.array(theirs.result)).max())
+    yield {**record, "largest_difference": difference}

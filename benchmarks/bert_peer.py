@@ -5,6 +5,7 @@ per line (`{"do": NAME, ...}`) and answers with one.
 """
 
 import json
+import resource
 import sys
 import time
 
@@ -24,6 +25,11 @@ def load(folder, threads, labels):
     MODEL["pretrainer"] = transformers.BertForPreTraining.from_pretrained(folder)
     MODEL["tokenizer"] = transformers.BertTokenizer.from_pretrained(folder)
     return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def memory():
+    """The process's peak memory in MB."""
+    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def _batch(rows, width):
@@ -90,7 +96,29 @@ def tokenize(texts):
     return {"seconds": time.perf_counter() - clock, "ids": ids}
 
 
+def sentences(folder, texts, batch_size):
+    """Mean-pooled vectors of raw texts by a published model, in its own order."""
+    if "sentences" not in MODEL:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModel.from_pretrained(folder)
+        MODEL["sentences"] = tokenizer, model.eval()
+    tokenizer, model = MODEL["sentences"]
+    found = []
+    clock = time.perf_counter()
+    with torch.inference_mode():
+        for start in range(0, len(texts), batch_size):
+            part = texts[start : start + batch_size]
+            batch = tokenizer(part, padding=True, truncation=True, return_tensors="pt")
+            vectors = model(**batch).last_hidden_state
+            mask = batch["attention_mask"][:, :, None]
+            found.append((vectors * mask).sum(1) / mask.sum(1))
+    seconds = time.perf_counter() - clock
+    return {"seconds": seconds, "vectors": torch.cat(found).tolist()}
+
+
 COMMANDS = {
+    "memory": memory,
+    "sentences": sentences,
     "load": load,
     "train": train,
     "infer": infer,
