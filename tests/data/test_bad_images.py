@@ -147,7 +147,7 @@ def test_a_guarded_map_keeps_order_and_count(failing):
         mended.append(int(row["x"]))
         return {"y": row["x"] * 10 + 1}
 
-    dataset = guarded_map(rows, fast, repair, parallel=3)
+    dataset = guarded_map(rows, fast, repair, {"y": tf.TensorSpec([], tf.int64)}, 3)
     want = [10 * x + (x in failing) for x in range(5)]
     for _ in range(2):  # a second iterator counts anew
         assert [int(row["y"]) for row in dataset] == want

@@ -79,7 +79,7 @@ def evaluation_images(
     if len(sizes) > 1:
         raise ValueError(f"the plan's batches differ in size: {sorted(sizes)}")
     shapes = {(row.height, row.width) for row in plan}
-    static = list(shapes.pop()) if len(shapes) == 1 else [None, None]
+    static = shapes.pop() if len(shapes) == 1 else (None, None)
     rows = tf.data.Dataset.from_tensor_slices(
         {
             "index": np.stack([row.indices for row in plan]).astype(np.int64),
@@ -101,12 +101,9 @@ def evaluation_images(
             tf.TensorSpec([None, None, 3], tf.uint8),
             mixed,
         )
-        return {
-            "image": tf.ensure_shape(images, [*row["index"].shape, *static, 3]),
-            **labels,
-        }
+        return {"image": images, **labels}
 
-    return image_batches.map_batches(rows, source, batch, on_bad, parallel)
+    return image_batches.map_batches(rows, source, batch, static, on_bad, parallel)
 
 
 def central(

@@ -20,6 +20,7 @@ def guarded_map(
     rows: tf.data.Dataset,
     fast: Callable[[Row], Row],
     repair: Callable[[Row], Row],
+    outputs: dict[str, tf.TensorSpec],
     parallel: int | None = None,
 ) -> tf.data.Dataset:
     """Maps rows in order; those for which `fast` fails are made by `repair`.
@@ -28,11 +29,11 @@ def guarded_map(
         rows: dicts of tensors.
         fast: a row to a dict of tensors, in a graph.
         repair: the same, called outside a graph; what it raises ends the stream.
+        outputs: what both return.
         parallel: rows made at once, None to let tf.data choose.
     """
     pending = _Pending(list(rows.element_spec))
     calls = tf.data.AUTOTUNE if parallel is None else parallel
-    outputs = rows.map(fast).element_spec
 
     def stream(iterator):
         def number_of(number, row):

@@ -26,6 +26,7 @@ def map_batches(
     rows: tf.data.Dataset,
     source: ImageSource,
     batch: Callable[[Row, bool], Row],
+    image: tuple[int | None, int | None],
     on_bad: str,
     parallel: int | None,
 ) -> tf.data.Dataset:
@@ -39,6 +40,7 @@ def map_batches(
         source: the pictures.
         batch: makes the batch of a row; the second argument says whether some
             pictures may be PNGs.
+        image: height and width of the batch's pictures, None where they differ.
         on_bad: `"stop"` or `"skip"`.
         parallel: batches made at once, None to let tf.data choose.
     """
@@ -49,7 +51,18 @@ def map_batches(
         indices = _without_bad(source, row["index"].numpy(), on_bad)
         return batch({**row, "index": tf.constant(indices)}, True)
 
-    return guarded_map(rows, lambda row: batch(row, mixed), repair, parallel)
+    shape = rows.element_spec["index"].shape
+    outputs = {
+        "image": tf.TensorSpec([*shape, *image, 3], tf.uint8),
+        "label": tf.TensorSpec(shape, tf.int32),
+        "weight": tf.TensorSpec(shape, tf.float32),
+    }
+
+    def fast(row):
+        made = batch(row, mixed)
+        return {n: tf.ensure_shape(made[n], spec.shape) for n, spec in outputs.items()}
+
+    return guarded_map(rows, fast, repair, outputs, parallel)
 
 
 def read(source: ImageSource, indices: tf.Tensor) -> tuple[tf.Tensor, Row]:

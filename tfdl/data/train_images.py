@@ -73,10 +73,11 @@ def training_images(
             tf.TensorSpec([size, size, 3], tf.uint8),
             mixed,
         )
-        images = tf.ensure_shape(images, [*row["index"].shape, size, size, 3])
         return {"image": images, **labels}
 
-    return image_batches.map_batches(indices, source, batch, on_bad, parallel)
+    return image_batches.map_batches(
+        indices, source, batch, (size, size), on_bad, parallel
+    )
 
 
 def crop(is_jpeg: bool, data: tf.Tensor, shape: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
