@@ -19,20 +19,6 @@ from tfdl.text.wordpiece import BertTokenizer
 SCHEDULE_FIELDS = ("learning_rate", "warmup_steps", "warmup_proportion")
 
 
-def optimizer_defaults() -> ConfigDict:
-    """Returns BERT's optimizer (optimization.py): clip 1.0, decay 0.01."""
-    return ConfigDict(
-        {
-            "name": "bert_adam",
-            "learning_rate": 5e-5,
-            "warmup_proportion": 0.1,
-            "weight_decay": 0.01,
-            "exclude_from_weight_decay": names.NOT_DECAYED,
-            "global_clip_norm": 1.0,
-        }
-    )
-
-
 class BertTask(Task):
     """A task on a BERT encoder; subclasses say which head and which data."""
 
