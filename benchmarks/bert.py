@@ -10,50 +10,20 @@ timed. Sentences are real: `tfdl prepare --dataset=minilm` and `--dataset=vader-
 bring the weights and the texts; without them that measurement is left out.
 """
 
-import json
-import os
 import pathlib
 import resource
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from benchmarks.peers import Peer
+
 VOCAB_SIZE = 30522
 SIZE = {"num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads": 8}
 BATCH = 16
 ROWS = 256  # examples of an epoch
-
-
-class Peer:
-    """The other side, in a process of its own."""
-
-    def __init__(self, python: str):
-        script = pathlib.Path(__file__).with_name("bert_peer.py")
-        self._process = subprocess.Popen(
-            [python, str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"},
-        )
-
-    def __call__(self, do: str, **request):
-        """Sends a command and returns its answer."""
-        self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the peer ended during {do!r}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def lengths(kind: str, count: int, seed: int = 0) -> np.ndarray:
@@ -96,7 +66,7 @@ def run(peer_python: str, repeats: int = 3, threads: int = 2) -> Iterator[dict]:
         directory = pathlib.Path(folder)
         ours = _save(directory / "ours")
         convert.to_original(directory / "ours", directory / "theirs")
-        peer = Peer(peer_python)
+        peer = Peer(peer_python, "bert_peer.py")
         try:
             versions = peer(
                 "load", folder=str(directory / "theirs"), threads=threads, labels=3
