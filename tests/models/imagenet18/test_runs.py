@@ -1,0 +1,111 @@
+"""Whole runs in processes of their own: killed and resumed, one replica and two.
+
+A minute and a half: four runs of a few steps, each with its start and its tracing.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tfdl
+from tests.helpers import ROOT
+from tfdl.engine import config as config_lib
+from tfdl.models.imagenet18 import recipes
+from tfdl.models.imagenet18.names import variable_names
+
+
+def configuration(folder, **fields):
+    """Writes a recipe of two sizes with mixed pictures and short last batches."""
+    config = recipes.digits("classify")
+    config.schedule = recipes.phases(
+        {"ep": 0, "sz": 32, "bs": 320, "min_scale": 0.5},
+        {"ep": (0, 2), "lr": (0.05, 0.1)},
+        {"ep": 1, "sz": 40, "bs": 400, "min_scale": 0.6, "rect_val": True},
+    )
+    config.mixup, config.cutmix = 0.2, 1.0
+    config.evaluation.every = 0
+    config.network.zero_gamma = False
+    config.checkpoint_every = config.steps_per_loop = 2
+    for name, value in fields.items():
+        config[name] = value
+    path = folder / "recipe.json"
+    path.write_text(config_lib.to_json(config))
+    return path
+
+
+def start(recipe, workdir, *flags):
+    """Starts a run."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tfdl.cli", "train"),
+            *(f"--config={recipe}", f"--workdir={workdir}", *flags),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Waits for a run; returns its metrics."""
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def weights(workdir, statistics=True):
+    """Returns the final model's weights, flat, by name."""
+    model = tfdl.load(str(workdir / "model"))
+    return {k: v.numpy() for k, v in variable_names(model, statistics).items()}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A run on one device, each batch in two parts."""
+    folder = tmp_path_factory.mktemp("plain")
+    recipe = configuration(folder, max_device_batch=200)
+    return finish(start(recipe, folder / "run")), folder / "run", recipe
+
+
+def test_killed_in_a_phase_ends_like_uninterrupted(plain, tmp_path):
+    _, whole, recipe = plain
+    workdir = tmp_path / "run"
+    process = start(recipe, workdir)
+    deadline = time.monotonic() + 240
+    # The second phase begins at step 5.
+    while time.monotonic() < deadline and process.poll() is None:
+        if (workdir / "checkpoints" / "ckpt-6.json").exists():
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (workdir / "model").exists()
+    process = start(recipe, workdir)
+    finish(process)
+    expected = weights(whole)
+    for name, value in weights(workdir).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_two_replicas_equal_two_parts(plain, tmp_path):
+    recipe = configuration(tmp_path)
+    flags = ("--strategy=mirrored", "--num_devices=2")
+    metrics = finish(start(recipe, tmp_path / "run", *flags))
+    assert metrics["images"] == 360
+    expected = weights(plain[1], statistics=False)
+    for name, value in weights(tmp_path / "run", statistics=False).items():
+        np.testing.assert_allclose(
+            value, expected[name], rtol=1e-3, atol=2e-5, err_msg=name
+        )
