@@ -42,8 +42,8 @@ def training_images(
         flip: mirror every other picture.
         fallback: what is cropped when ten tries fail, see `random_crops.boxes`.
         antialias: filter as Pillow does when a crop is shrunk (within a level of
-            its pixels), at two fifths to two thirds of the speed; otherwise plain bilinear
-            as OpenCV's and TensorFlow's default.
+            its pixels), at two fifths to two thirds of the speed; otherwise plain
+            bilinear as OpenCV's and TensorFlow's default.
         on_bad: `"stop"`: a picture that cannot be read ends the run, named;
             `"skip"`: it becomes a row of padding and is noted in `source.bad`.
         parallel: batches made at once, None to let tf.data choose.
