@@ -53,32 +53,46 @@ class Convolution(keras.layers.Layer):
                 name="bias", shape=(self.filters,), initializer="zeros"
             )
 
-    def call(self, x):
+    def call(self, x, training=False):
         """Maps [B, H, W, in] to [B, H', W', filters], H' = (H - 1) // stride + 1."""
         stride = self.stride
+        kernel = tf.cast(self.kernel, x.dtype)
         if self.blur:
             # A 1x1 convolution looks at every second pixel only.
             ahead = stride if self.size == 1 else 1
             x, stride = blurred(x, ahead), stride // ahead
-        x = tf.nn.conv2d(
-            x,
-            tf.cast(self.kernel, x.dtype),
-            stride,
-            padding(self.size, stride),
-        )
+        if self.size == 1 and stride == 1 and training and _on_cpu():
+            x = pointwise(x, tf.reshape(kernel, kernel.shape[2:]))
+        else:
+            # TensorFlow's own "explicit" padding has slow gradients on a CPU.
+            if self.size > 1 and stride > 1:
+                x = tf.pad(x, EDGES[self.size])
+            same = self.size == 1 or stride == 1
+            x = tf.nn.conv2d(x, kernel, stride, "SAME" if same else "VALID")
         if self.bias is not None:
             x = tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
         return x
 
 
-def padding(size: int, stride: int) -> str | list[list[int]]:
-    """Returns TensorFlow's argument for `size // 2` rows on every side."""
-    if size == 1:
-        return "VALID"
-    if stride == 1:
-        return "SAME"
-    edge = [size // 2, size // 2]
-    return [[0, 0], edge, edge, [0, 0]]
+EDGES = {size: [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]] for size in (3, 5, 7)}
+
+
+def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the 1x1 convolution of `x` with `kernel` [in, out] as one product.
+
+    On a CPU its gradients are up to half as fast again as the convolution's.
+    """
+    shape = tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], 0)
+    rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+    y = tf.reshape(rows, shape)
+    y.set_shape([*x.shape[:-1], kernel.shape[-1]])
+    return y
+
+
+def _on_cpu() -> bool:
+    return not (
+        tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
+    )
 
 
 def blurred(x: tf.Tensor, stride: int) -> tf.Tensor:
@@ -243,7 +257,7 @@ class ConvNorm(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Maps [B, H, W, in] to [B, H', W', filters]."""
-        x = self.conv(x)
+        x = self.conv(x, training=training)
         if self.norm is not None:
             x = self.norm(x, training=training)
         return tf.nn.relu(x) if self.relu else x
