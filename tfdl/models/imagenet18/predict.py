@@ -25,6 +25,7 @@ from tfdl.models.imagenet18 import (
     preprocessing,
     serving_graph,
 )
+from tfdl.models.imagenet18.model import fold
 
 # Results go where --output says: JSON lines, or a folder with a contact sheet too.
 WRITES_FILES = True
@@ -46,7 +47,7 @@ class Predictor:
 
     def __init__(self, request: Request):
         config = request.config
-        self.model = tfdl.load(request.model_dir)
+        self.model = fold(tfdl.load(request.model_dir))
         self.values = preprocessing.check(config["preprocessing"])
         self.size = request.number("test_size", config["test_size"])
         share = config["resize"] / config["test_size"]
