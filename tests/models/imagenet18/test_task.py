@@ -270,7 +270,8 @@ def test_a_run_stops_at_its_target(run, tmp_path, capsys):
         ({"examples": 5}, "is for 5 training images, embedded:digits has 1,437"),
         ({"classes": 4}, "--config.classes=4, but the data have 10"),
         ({"loss": "softmx"}, "did you mean 'softmax'"),
-        ({"data": "tfrecord:nowhere/train-*"}, "nowhere"),
+        ({"data": "tfrecord:x/train-*"}, "needs --config.validation_data"),
+        ({"schedule": ()}, "no data"),
         ({"data": "folder:nowhere"}, "nowhere"),
     ],
 )

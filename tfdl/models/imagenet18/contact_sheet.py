@@ -46,12 +46,19 @@ def tile(pixels: np.ndarray | None, record: Mapping[str, Any]) -> Image.Image:
 
 
 def png(tiles: Sequence[Image.Image], count: int) -> bytes:
-    """Returns the sheet; `count` is how many pictures there were in all."""
+    """Returns the sheet as a PNG; see `sheet`."""
+    file = io.BytesIO()
+    sheet(tiles, count).save(file, "PNG")
+    return file.getvalue()
+
+
+def sheet(tiles: Sequence[Image.Image], count: int) -> Image.Image:
+    """Returns tiles side by side; `count` is how many pictures there were in all."""
     columns = max(1, min(len(tiles), math.ceil(math.sqrt(len(tiles) * 1.2))))
     rows = math.ceil(len(tiles) / columns)
     width, height = tiles[0].size
     note = LINE if count > len(tiles) else 0
-    sheet = Image.new(
+    whole = Image.new(
         "RGB",
         (
             columns * (width + MARGIN) + MARGIN,
@@ -61,17 +68,42 @@ def png(tiles: Sequence[Image.Image], count: int) -> bytes:
     )
     for i, image in enumerate(tiles):
         row, column = divmod(i, columns)
-        sheet.paste(
+        whole.paste(
             image,
             (MARGIN + column * (width + MARGIN), MARGIN + row * (height + MARGIN)),
         )
     if note:
-        draw = ImageDraw.Draw(sheet)
+        draw = ImageDraw.Draw(whole)
         text = f"the first {len(tiles)} of {count} pictures"
-        _text(draw, MARGIN, sheet.height - LINE - 4, text, sheet.width, _GREY)
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()
+        _text(draw, MARGIN, whole.height - LINE - 4, text, whole.width, _GREY)
+    return whole
+
+
+def labelled(
+    images: np.ndarray,
+    labels: Sequence[int],
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    count: int,
+) -> np.ndarray:
+    """Returns a sheet uint8 [H, W, 3] of pictures whose classes are known.
+
+    Args:
+        images: uint8 [B, h, w, 3].
+        labels: [B], what they are.
+        probabilities: [B, classes], what a network sees on them.
+        names: of the classes.
+        count: how many pictures there are in all.
+    """
+    tiles = []
+    for image, label, row in zip(images, labels, probabilities, strict=True):
+        found = [
+            {"class": names[k], "probability": float(row[k])}
+            for k in np.argsort(-row)[:SHOWN]
+        ]
+        record = {"file": f"is {names[label]}", "predictions": found}
+        tiles.append(tile(image, record))
+    return np.asarray(sheet(tiles, count))
 
 
 def _font() -> ImageFont.ImageFont:

@@ -1,7 +1,6 @@
 """Training a ResNet on labelled pictures by the original's phases."""
 
 import json
-import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +8,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdl.data import image_sources, indexed
+from tfdl.data import indexed
 from tfdl.data.evaluation_images import evaluation_images, square_plan
 from tfdl.data.train_images import training_images
 from tfdl.engine import distribution, errors, files, model_dir
 from tfdl.engine.phases import Phase
 from tfdl.engine.task import Task
-from tfdl.models.imagenet18 import batches, classes, dawnbench, losses, rectangles
+from tfdl.models.imagenet18 import (
+    batches,
+    classes,
+    contact_sheet,
+    dawnbench,
+    losses,
+    rectangles,
+)
 from tfdl.models.imagenet18 import mixing as mixing_lib
 from tfdl.models.imagenet18.blocks import average_statistics
 from tfdl.models.imagenet18.clock import Clock
@@ -23,9 +29,12 @@ from tfdl.models.imagenet18.model import build_model
 from tfdl.models.imagenet18.momentum import restore
 from tfdl.models.imagenet18.names import normalisation_patterns, variable_names
 from tfdl.models.imagenet18.network import ResNetConfig
+from tfdl.models.imagenet18.pictures import Pictures
 from tfdl.models.imagenet18.preprocessing import check, normalise
 from tfdl.models.imagenet18.schedule import Schedule
 
+# Pictures on the sheets that a run writes.
+SAMPLES = 20
 RECTANGULAR = ("phase", "always", "never")
 METRICS = ("top1", "top5")
 
@@ -40,7 +49,7 @@ class ImagenetTask(Task):
         self.mixing = mixing_lib.Mixing(config.mixup, config.cutmix)
         self.class_names: tuple[str, ...] = ()
         self._measure: distribution.BatchMap | None = None
-        self._sources: dict[tuple[str, str], image_sources.ImageSource] = {}
+        self.pictures = Pictures(config)
         self._check_choices()
 
     def _check_choices(self) -> None:
@@ -58,24 +67,29 @@ class ImagenetTask(Task):
     def prepare(self) -> None:
         """Opens the pictures of every phase, and checks them against the schedule."""
         config = self.config
-        first = self.source(self._folders()[0], "train")
-        self.class_names = first.classes
+        if config.data.startswith("tfrecord:") and not config.validation_data:
+            raise errors.UserError(
+                "training on tfrecord: needs --config.validation_data as well"
+            )
+        folders = {str(phase.get("trndir", "")) for phase in config.schedule}
+        folder = min(folders, default="")
+        first = self.pictures.open(folder, "train")
+        self.class_names = self.pictures.classes = first.classes
         if config.examples and config.examples != len(first):
             raise errors.UserError(
                 f"the schedule is for {config.examples:,} training images, "
                 f"{config.data} has {len(first):,}; --config.examples=0 counts them"
             )
         self.prepare_schedule(len(first))
-        for one in self.schedule.stretches():
-            data = self.schedule.data(one[0])
-            others = (
-                self.source(data.folder, "train"),
-                self.source(data.validation_folder, "validation"),
-            )
-            if len(others[0]) != len(first):
+        for start, _ in self.schedule.stretches():
+            data = self.schedule.data(start)
+            self.pictures.open(data.validation_folder, "validation")
+            count = len(self.pictures.open(data.folder, "train"))
+            if count != len(first):
                 raise errors.UserError(
-                    f"{self.spec(data.folder, 'train')} has {len(others[0]):,} "
-                    f"training images, {self.spec('', 'train')} {len(first):,}"
+                    f"{self.pictures.spec(data.folder, 'train')} has {count:,} "
+                    f"training images, {self.pictures.spec(folder, 'train')} "
+                    f"{len(first):,}"
                 )
 
     def prepare_plan(self) -> None:
@@ -115,9 +129,8 @@ class ImagenetTask(Task):
         if not config.evaluation.size:
             config.evaluation.resize_ratio = saved["resize"] / saved["test_size"]
         config.evaluation.size = size
-        self.class_names = self.saved_classes(saved)
-        config.resized_copies = False
-        self.source("", "validation")
+        self.class_names = self.pictures.classes = self.saved_classes(saved)
+        self.pictures.open("", "validation")
 
     def saved_classes(self, saved: dict[str, Any]) -> tuple[str, ...]:
         """Returns the class names of a model directory, as its data call them."""
@@ -125,54 +138,6 @@ class ImagenetTask(Task):
             return ()
         found = classes.read(model_dir.asset(self.config.init_from, saved["classes"]))
         return tuple(label.wnid or label.name for label in found)
-
-    def _folders(self) -> list[str]:
-        return sorted({str(phase.get("trndir", "")) for phase in self.config.schedule})
-
-    def spec(self, folder: str, split: str) -> str:
-        """Returns what `open_source` opens for a phase's folder, such as `-sz/160`."""
-        config = self.config
-        spec = config.data
-        if split == "validation" and config.validation_data:
-            spec = config.validation_data
-        form, _, rest = spec.partition(":")
-        if not folder or not config.resized_copies or form == "embedded":
-            return spec
-        if form == "folder":
-            return f"{form}:{rest.rstrip('/')}{folder}"
-        if form == "tfrecord":
-            place = pathlib.PurePath(rest)
-            return f"{form}:{place.parent}{folder}/{place.name}"
-        raise errors.UserError(
-            f"{spec} has no resized copies {folder!r}; --config.resized_copies=false "
-            "takes the pictures as they are"
-        )
-
-    def source(self, folder: str, split: str) -> image_sources.ImageSource:
-        """Returns the pictures of a phase's folder and a split, opened once."""
-        spec = self.spec(folder, split)
-        if (spec, split) not in self._sources:
-            if split == "validation" and spec.startswith("tfrecord:"):
-                if not self.config.validation_data and not self.config.init_from:
-                    raise errors.UserError(
-                        "training on tfrecord: needs --config.validation_data as well"
-                    )
-            try:
-                opened = image_sources.open_source(
-                    spec,
-                    split,
-                    classes=self.class_names or None,
-                    on_bad=self.config.on_bad,
-                )
-            except errors.UserError as error:
-                if not folder or not self.config.resized_copies:
-                    raise
-                raise errors.UserError(
-                    f"{error} (resized copies are made by `tfdl prepare "
-                    "--model=imagenet18`; --config.resized_copies=false does without)"
-                ) from None
-            self._sources[spec, split] = opened
-        return self._sources[spec, split]
 
     # --- the engine's questions --------------------------------------------------
 
@@ -274,7 +239,7 @@ class ImagenetTask(Task):
     def train_data(self, phase, start_step, shard):
         """Returns the phase's batches from a step on."""
         config, one = self.config, phase.options["stretch"]
-        source = self.source(one.data.folder, "train")
+        source = self.pictures.open(one.data.folder, "train")
         rows = indexed.epoch_batches(
             len(source),
             one.batch_size,
@@ -401,7 +366,7 @@ class ImagenetTask(Task):
             batch, rectangular = batch or data.validation_batch_size, data.rectangular
         if options.rectangular != "phase":
             rectangular = options.rectangular == "always"
-        source, batch = self.source(folder, "validation"), batch or 128
+        source, batch = self.pictures.open(folder, "validation"), batch or 128
         replicas = strategy.num_replicas_in_sync
         padded = -(-min(batch, len(source)) // replicas) * replicas
         if not rectangular:
@@ -418,6 +383,29 @@ class ImagenetTask(Task):
             )
             for one in plan
         ]
+
+    def samples(self, learner, step) -> dict[str, np.ndarray]:
+        """Returns some validation pictures with what the network sees on them."""
+        if self.phase is None or not distribution.is_chief(learner.strategy):
+            return {}
+        source, plan = self._evaluation_plan(learner.strategy)
+        chosen = np.linspace(0, len(source) - 1, min(SAMPLES, len(source)))
+        first = plan[0]._replace(indices=chosen.astype(np.int64))
+        if first.height != first.width:
+            side = min(first.height, first.width)
+            first = first._replace(height=side, width=side)
+        (batch,) = evaluation_images(source, [first], on_bad=self.config.on_bad)
+        images = normalise(batch["image"], self.preprocessing)
+        logits = learner.model({"image": images})["logits"]
+        names = classes.parse(self.assets()[classes.ASSET].splitlines(), "classes")
+        sheet = contact_sheet.labelled(
+            batch["image"].numpy(),
+            batch["label"].numpy(),
+            tf.nn.softmax(logits).numpy(),
+            [name.name for name in names],
+            len(source),
+        )
+        return {"validation": sheet}
 
     def epoch(self, learner) -> int:
         """Returns the epoch that the last step ended or was in, from 0."""
@@ -473,11 +461,7 @@ class ImagenetTask(Task):
                 config.network.get("preset", "resnet"),
             )
             lines.append(f"DAWNBench entry: {entry}")
-        for (spec, split), source in self._sources.items():
-            if len(source.bad):
-                lines.append(f"{spec}, {split}: {len(source.bad)} pictures left out:")
-                lines += [f"  {line}" for line in source.bad.lines()]
-        return lines
+        return lines + self.pictures.left_out()
 
     def model_config(self) -> dict[str, Any]:
         """Returns `config.json` of the model directory."""
