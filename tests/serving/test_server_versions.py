@@ -9,6 +9,7 @@ import grpc
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     model_management_pb2,
     predict_pb2,
@@ -204,11 +205,14 @@ class TestPolicies:
 
     def test_no_version_yet(self, tmp_path):
         with servers.running(servers.config("m", tmp_path)) as client:
+            check = health_pb2_grpc.HealthStub(client.channel).Check
+            states = health_pb2.HealthCheckResponse
+            request = health_pb2.HealthCheckRequest()
+            assert check(request).status == states.NOT_SERVING
             assert client.post(":predict", {"instances": [1]})[0] == 404
             servers.export(tmp_path, 1, signatures=LINE)
-            servers.wait_for(
-                lambda: client.post(":predict", {"instances": [1]})[0] == 200
-            )
+            servers.wait_for(lambda: check(request).status == states.SERVING)
+            assert client.post(":predict", {"instances": [1]})[0] == 200
 
 
 class TestReload:

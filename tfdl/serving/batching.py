@@ -143,40 +143,31 @@ def by_length(function: Rows, outputs: Sequence[tf.TensorSpec], rows: int) -> Ro
 
     def grouped(*tensors):
         length = _text_length(tensors)
-        count = tf.shape(length)[0]
+        order = tf.argsort(length)
+        tensors = [tf.gather(tensor, order) for tensor in tensors]
+        groups = (tf.shape(length)[0] + rows - 1) // rows
+
+        def run(i, *written):
+            results = function(*(t[i * rows : (i + 1) * rows] for t in tensors))
+            made = [w.write(i, r) for w, r in zip(written, results, strict=True)]
+            return i + 1, *made
+
+        empty = [
+            tf.TensorArray(spec.dtype, size=groups, infer_shape=False)
+            for spec in outputs
+        ]
         # One by one the groups would leave cores idle, all at once they would need
         # the memory of the whole batch.
-        return tf.cond(
-            count <= rows,
-            lambda: tuple(function(*tensors)),
-            lambda: tuple(_run_groups(function, tensors, length, outputs, rows)),
+        _, *written = tf.while_loop(
+            lambda i, *_: i < groups, run, (0, *empty), parallel_iterations=2
         )
+        back = tf.math.invert_permutation(order)
+        return [
+            tf.ensure_shape(tf.gather(array.concat(), back), spec.shape)
+            for array, spec in zip(written, outputs, strict=True)
+        ]
 
     return grouped
-
-
-def _run_groups(function, tensors, length, outputs, rows) -> list[tf.Tensor]:
-    order = tf.argsort(length)
-    tensors = [tf.gather(tensor, order) for tensor in tensors]
-    groups = (tf.shape(length)[0] + rows - 1) // rows
-
-    def run(i, *written):
-        results = function(*(t[i * rows : (i + 1) * rows] for t in tensors))
-        made = [w.write(i, r) for w, r in zip(written, results, strict=True)]
-        return i + 1, *made
-
-    empty = [
-        tf.TensorArray(spec.dtype, size=groups, infer_shape=False, element_shape=None)
-        for spec in outputs
-    ]
-    _, *written = tf.while_loop(
-        lambda i, *_: i < groups, run, (0, *empty), parallel_iterations=2
-    )
-    back = tf.math.invert_permutation(order)
-    return [
-        tf.ensure_shape(tf.gather(array.concat(), back), spec.shape)
-        for array, spec in zip(written, outputs, strict=True)
-    ]
 
 
 def _text_length(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -61,6 +61,7 @@ class Manager:
         load: makes a servable of (name, version, path), warmed up.
         options: see `Options`.
         metrics: counts the attempts to load.
+        tell_ready: is told, again and again, whether every model serves.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Manager:
         load: Callable[[str, int, pathlib.Path], Servable],
         options: Options,
         metrics: Metrics,
+        tell_ready: Callable[[bool], None],
     ):
         self._load, self._options, self._metrics = load, options, metrics
+        self._tell_ready = tell_ready
         self._configs: dict[str, versions.ModelConfig] = {}
         self._models: dict[str, dict[int, _Version]] = {}
         self._labels: dict[str, dict[str, int]] = {}
@@ -246,6 +249,7 @@ class Manager:
                     continue
             except Exception:
                 log.exception("looking after the models failed, will try again")
+            self._tell_ready(self.is_ready())
             wait = self._options.file_system_poll_wait_seconds or None
             with self._changed:
                 self._settled = generation

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from tfdl.serving import json_tensor, metrics, status
+from tfdl.serving import json_answers, json_tensor, metrics, status
 from tfdl.serving.apis import SIGNATURE_DEF, Apis
 from tfdl.serving.servable import DEFAULT_SIGNATURE
 from tfdl.serving.status import Code
@@ -78,7 +78,7 @@ class RestApp:
             if self._prometheus_path and path == self._prometheus_path:
                 code, kind, body = 200, _TEXT, self._apis.metrics.page().encode()
             elif not path.lower().startswith("/v1/"):
-                code, body = 404, json_tensor.error(f"Not found: {path}")
+                code, body = 404, json_answers.error(f"Not found: {path}")
             elif scope["method"] == "OPTIONS":
                 code, body = _preflight(scope)
             else:
@@ -86,7 +86,7 @@ class RestApp:
                 code, body = await self._answer(scope["method"], path, content, receive)
         except TooLarge:
             code = 413
-            body = json_tensor.error(
+            body = json_answers.error(
                 f"The request is larger than the limit of {self._max_bytes} bytes"
             )
             # What the client still sends is not read.
@@ -116,7 +116,7 @@ class RestApp:
         future.cancel()
         if gone in done:
             raise ClientGone
-        return status.HTTP[Code.DEADLINE_EXCEEDED], json_tensor.error(
+        return status.HTTP[Code.DEADLINE_EXCEEDED], json_answers.error(
             f"Timed out after {self._timeout:g} seconds"
         )
 
@@ -136,7 +136,7 @@ class RestApp:
             found = status.from_exception(caught)
             if found.code == Code.INTERNAL:
                 log.exception("%s %s failed", method, path)
-            code, body = found.code, json_tensor.error(found.message)
+            code, body = found.code, json_answers.error(found.message)
         self._count(name, api, code, time.perf_counter() - start)
         return status.HTTP[code], body
 
@@ -170,18 +170,18 @@ class RestApp:
             inputs, as_rows = request.tensors(signature.inputs)
             outputs = self._apis.inference.run(servable, "Predict", signature, inputs)
         if as_rows:
-            return json_tensor.rows_answer(outputs)
-        return json_tensor.columns_answer(outputs)
+            return json_answers.rows_answer(outputs)
+        return json_answers.columns_answer(outputs)
 
     def _classify(self, spec: model_pb2.ModelSpec, content: bytes) -> bytes:
         request = classification_pb2.ClassificationRequest(model_spec=spec)
         json_tensor.Request(content).fill_examples(request)
-        return json_tensor.classification(self._apis.classify(request).result)
+        return json_answers.classification(self._apis.classify(request).result)
 
     def _regress(self, spec: model_pb2.ModelSpec, content: bytes) -> bytes:
         request = regression_pb2.RegressionRequest(model_spec=spec)
         json_tensor.Request(content).fill_examples(request)
-        return json_tensor.regression(self._apis.regress(request).result)
+        return json_answers.regression(self._apis.regress(request).result)
 
     def _status(self, spec: model_pb2.ModelSpec) -> bytes:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
@@ -261,7 +261,7 @@ def _preflight(scope: dict) -> tuple[int, bytes]:
     origin = dict(scope["headers"]).get(b"origin", b"")
     if origin.startswith((b"http://", b"https://")):
         return 200, b""
-    return 400, json_tensor.error("Origin header is missing in CORS preflight")
+    return 400, json_answers.error("Origin header is missing in CORS preflight")
 
 
 def _spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelSpec:

@@ -86,7 +86,12 @@ class Server:
             options.max_request_bytes,
             options.enable_serialization_as_tensor_content,
         )
-        self.manager = manager.Manager(self._load, options.models, self._metrics)
+        self.manager = manager.Manager(
+            self._load,
+            options.models,
+            self._metrics,
+            lambda ready: self._grpc.set_ready(ready),
+        )
         self._apis = Apis(self.manager, self._inference, self._metrics)
         self._socket = _listen(options.host, options.rest_api_port)
         addresses = [f"{options.host}:{options.port}"] if options.port else []
@@ -125,7 +130,6 @@ class Server:
         gc.collect()
         gc.freeze()
         self._grpc.start()
-        self._grpc.set_ready(self.manager.is_ready())
         if self._socket is not None:
             self._start_rest()
 
