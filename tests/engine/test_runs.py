@@ -108,21 +108,33 @@ def _free_ports(count):
     return ports
 
 
-def test_two_workers_equal_one(plain, tmp_path):
+def _two_workers(workdir, **options):
     workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     processes = []
     for index in range(2):
         task = {"type": "worker", "index": index}
         config = {"cluster": {"worker": workers}, "task": task}
         env = {"TF_CONFIG": json.dumps(config)}
-        processes.append(
-            start(tmp_path / "run", env, dropout=0.0, strategy="multi_worker")
-        )
+        processes.append(start(workdir, env, strategy="multi_worker", **options))
     ended = [process.communicate(timeout=240) for process in processes]
     for process, (_, err) in zip(processes, ended, strict=True):
         assert process.returncode == 0, err
+
+
+def test_two_workers_equal_one(plain, tmp_path):
+    _two_workers(tmp_path / "run", dropout=0.0)
     np.testing.assert_allclose(
         weights(tmp_path / "run"), weights(plain[0]), rtol=1e-4, atol=2e-5
+    )
+
+
+def test_workers_wait_for_the_model_between_stages(tmp_path):
+    options = {"dropout": 0.0, "stages": ["a", "b"]}
+    code, _, err = run(tmp_path / "one", **options)
+    assert code == 0, err
+    _two_workers(tmp_path / "two", save_delay=3.0, **options)
+    np.testing.assert_allclose(
+        weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=1e-4, atol=2e-5
     )
 
 

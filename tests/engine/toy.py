@@ -3,6 +3,7 @@
 import json
 import pathlib
 import sys
+import time
 
 import keras
 import numpy as np
@@ -90,6 +91,7 @@ class ToyTask(Task):
         return {"loss": float(np.mean(np.concatenate(list(results))))}
 
     def model_config(self):
+        time.sleep(self.config.save_delay)  # only the chief saves
         return {"model": "bert"}
 
 
@@ -98,6 +100,7 @@ def toy_config(**fields) -> ConfigDict:
     config = config_lib.base_config()
     config.model, config.task = "bert", "toy"
     config.dropout, config.rate, config.poison, config.freeze = 0.1, 0.05, False, False
+    config.save_delay = 0.0
     config.optimizer = ConfigDict({"name": "sgd", "momentum": 0.9})
     config.log_every = config.checkpoint_every = config.steps_per_loop = 10
     for name, value in fields.items():
@@ -110,7 +113,10 @@ def main() -> None:
     workdir, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
     strategy_name = options.pop("strategy", "one_device")
     devices = options.pop("devices", 0)
+    stages = options.pop("stages", ())
     config = toy_config(**options)
+    if stages:
+        config.stages = tuple(toy_config(**options, name=name) for name in stages)
     runs.create_task = ToyTask
     try:
         strategy = distribution.create(strategy_name, devices)

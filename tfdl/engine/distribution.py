@@ -115,6 +115,23 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return shard(strategy).index == 0
 
 
+def barrier(strategy: tf.distribute.Strategy) -> None:
+    """Waits for all workers, so that what one has written is there for the others."""
+    if not is_multi_worker(strategy):
+        return
+    ones = strategy.run(tf.function(lambda: tf.constant(1.0)))
+    float(strategy.reduce("SUM", ones, axis=None))
+
+
+def lost_worker(error: tf.errors.UnavailableError) -> errors.UserError:
+    """Returns what a person is told when another worker is gone."""
+    reason = " ".join(str(error.message).split())[:120]
+    return errors.UserError(
+        "another worker was lost; start all workers again to go on from the last "
+        f"checkpoint ({reason})"
+    )
+
+
 def check_batch_size(
     strategy: tf.distribute.Strategy, batch_size: int, accumulation: int = 1
 ) -> None:

@@ -74,7 +74,10 @@ def train(
         if source and not stage.init_from:
             with stage.unlocked():
                 stage.init_from = str(source)
-        result = _train_stage(stage, folder, strategy, name or config.model)
+        try:
+            result = _train_stage(stage, folder, strategy, name or config.model)
+        except tf.errors.UnavailableError as error:
+            raise distribution.lost_worker(error) from None
         source = result["model"]
         record["stages"][name or config.task] = {
             "before": result["before"],
@@ -154,6 +157,7 @@ def _train_stage(
     if distribution.is_chief(strategy):
         with files.atomic_directory(model) as scratch:
             shutil.copytree(best["model"], scratch, dirs_exist_ok=True)
+    distribution.barrier(strategy)
     return {**best, "model": str(model)}
 
 
@@ -186,6 +190,8 @@ def _train_once(
     }
     if distribution.is_chief(strategy):
         files.atomic_write(done, json.dumps(record, indent=2))
+    # The next stage reads the model that the chief has written.
+    distribution.barrier(strategy)
     return record
 
 

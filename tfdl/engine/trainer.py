@@ -105,10 +105,7 @@ class Trainer:
             if after is None:
                 after = self._evaluate(step)
         except tf.errors.UnavailableError as error:
-            raise errors.UserError(
-                "another worker was lost; start all workers again to go on from the "
-                f"last checkpoint ({' '.join(str(error.message).split())[:120]})"
-            ) from None
+            raise distribution.lost_worker(error) from None
         except tf.errors.OpError as error:
             raise _readable(error) from None
         finally:
