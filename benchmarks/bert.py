@@ -4,20 +4,22 @@
     tfdl benchmark --model=bert --peer_python=peer/bin/python
 
 Both sides take turns, so that a change in the machine's speed hits both. Prints one
-JSON line per measurement: the median seconds of each side and the median of the turns'
-ratios (peer / ours: above 1 ours is faster). Outputs are compared before anything is
-timed. Sentences are real: `tfdl prepare --dataset=minilm` and `--dataset=vader-movie`
-bring the weights and the texts; without them that measurement is left out.
+JSON line per measurement: each side's median, and the median of the turns' ratios
+(other / ours: above 1 ours is faster), of wall-clock and of processor seconds. On a
+busy machine --threads=1 and processor seconds tell more: torch's threads spin while
+they wait. Outputs are compared before anything is timed. Sentences are real:
+`tfdl prepare --dataset=minilm` and `--dataset=vader-movie` bring the weights and the
+texts; without them that measurement is left out.
 """
 
 import pathlib
 import resource
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from benchmarks.clock import Clock
 from benchmarks.peers import Peer
 
 VOCAB_SIZE = 30522
@@ -112,23 +114,26 @@ def _save(directory):
     return tfdl.load(str(directory))
 
 
-def _in_turns(name: str, repeats: int, sides: dict[str, Callable[[], float]]) -> dict:
+def _in_turns(name: str, repeats: int, sides: dict[str, Callable[[], dict]]) -> dict:
     """Measures all sides in turns, after a warm-up; returns medians and ratios."""
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    taken: dict[str, list[dict]] = {side: [] for side in sides}
     for turn in range(repeats + 1):
         for side, measure in sides.items():
-            taken = measure()
+            found = measure()
             if turn:
-                seconds[side].append(taken)
-    medians = {side: round(float(np.median(each)), 4) for side, each in seconds.items()}
-    ratios = {
-        f"ratio_{side}": round(
-            float(np.median(np.array(seconds[side]) / np.array(seconds["ours"]))), 2
-        )
-        for side in sides
-        if not side.startswith("ours")
-    }
-    return {"benchmark": name, "seconds": medians, **ratios}
+                taken[side].append(found)
+    record: dict = {"benchmark": name}
+    for kind in ("seconds", "cpu_seconds"):
+        each = {side: np.array([t[kind] for t in taken[side]]) for side in sides}
+        record[kind] = {
+            side: round(float(np.median(values)), 4) for side, values in each.items()
+        }
+        record[f"ratio_of_{kind}"] = {
+            side: round(float(np.median(values / each["ours"])), 2)
+            for side, values in each.items()
+            if side != "ours"
+        }
+    return record
 
 
 def _inference(model, peer, repeats) -> Iterator[dict]:
@@ -147,14 +152,14 @@ def _inference(model, peer, repeats) -> Iterator[dict]:
         made = Rows([{"token_ids": r, "segment_ids": [0] * len(r)} for r in rows])
 
         def ours(made=made):
-            clock = time.perf_counter()
+            clock = Clock()
             ours.result = run_rows(strategy, made, logits, BATCH)
-            return time.perf_counter() - clock
+            return clock.read()
 
         def theirs(rows=rows):
             answer = peer("infer", rows=rows, batch_size=BATCH)
             theirs.result = answer["logits"]
-            return answer["seconds"]
+            return answer
 
         record = _in_turns(
             f"inference, {kind} lengths",
@@ -191,7 +196,7 @@ def _training(directory, peer, repeats) -> Iterator[dict]:
 
         def theirs(width, rows=rows):
             request = {"rows": rows, "labels": labels.tolist(), "batch_size": BATCH}
-            return peer("train", width=width, **request)["seconds"]
+            return peer("train", width=width, **request)
 
         sides = {
             "ours": _epoch(directory, rows, labels),
@@ -206,7 +211,7 @@ def _training(directory, peer, repeats) -> Iterator[dict]:
 
     def fixed():
         request = {"rows": rows, "labels": labels.tolist(), "batch_size": BATCH}
-        return peer("train", width=128, **request)["seconds"]
+        return peer("train", width=128, **request)
 
     sides = {
         "ours": _epoch(directory, rows, labels, xla=True),
@@ -237,9 +242,9 @@ def _epoch(directory, rows, labels, **changes) -> Callable[[], float]:
 
     def run():
         iterator = iter(distribution.distribute(strategy, data))
-        clock = time.perf_counter()
+        clock = Clock()
         step(iterator, 0, phase.steps)
-        return time.perf_counter() - clock
+        return clock.read()
 
     return run
 
@@ -275,13 +280,13 @@ def _pretraining(directory, peer, repeats) -> Iterator[dict]:
     data = tf.data.Dataset.from_tensors(batch).repeat()
 
     def ours():
-        clock = time.perf_counter()
+        clock = Clock()
         step(iter(data), 0, 4)
-        return time.perf_counter() - clock
+        return clock.read()
 
     def theirs():
         request = {"rows": rows, "positions": positions, "labels": labels}
-        return peer("pretrain", steps=4, **request)["seconds"]
+        return peer("pretrain", steps=4, **request)
 
     yield _in_turns("pretraining, 4 steps of 16 x 128", repeats, {
         "ours": ours, "transformers": theirs,
@@ -305,14 +310,14 @@ def _tokenizing(directory, peer, repeats) -> Iterator[dict]:
     batch = tf.constant(texts)
 
     def ours():
-        clock = time.perf_counter()
+        clock = Clock()
         ours.result = tokenize(batch).flat_values.numpy()
-        return time.perf_counter() - clock
+        return clock.read()
 
     def theirs():
         answer = peer("tokenize", texts=texts)
         theirs.result = [i for row in answer["ids"] for i in row]
-        return answer["seconds"]
+        return answer
 
     record = _in_turns("tokenizing the embedded corpus", repeats, {
         "ours": ours, "transformers": theirs,
@@ -354,16 +359,16 @@ def _sentences(peer, repeats, directory) -> Iterator[dict]:
         return {"vector": mean}
 
     def ours():
-        clock = time.perf_counter()
+        clock = Clock()
         tokenizer = BertTokenizer(vocab)
         rows = Rows([features.convert(x, None, tokenizer, 256) for x in texts])
         ours.result = run_rows(tf.distribute.get_strategy(), rows, vectors, 32)
-        return time.perf_counter() - clock
+        return clock.read()
 
     def theirs():
         answer = peer("sentences", folder=str(weights), texts=texts, batch_size=32)
         theirs.result = answer["vectors"]
-        return answer["seconds"]
+        return answer
 
     record = _in_turns("sentences to vectors, 1000 film reviews", repeats, {
         "ours": ours, "transformers": theirs,
