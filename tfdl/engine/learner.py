@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from tfdl.engine import errors, optimizers, precision
+from tfdl.engine import errors, micro_batches, optimizers, precision
 from tfdl.engine.ema import ExponentialMovingAverage
 from tfdl.engine.phases import Phase
 from tfdl.engine.task import Batch, Metrics, Task
@@ -144,9 +144,9 @@ class Learner:
         denominators = self.all_reduce(task.denominators(batch))
         variables = self.trained("model", phase)
         micro = phase.gradient_accumulation or self.config.gradient_accumulation
-        compute = self._compiled(self._gradient_function(task, variables))
+        compute = self._compiled(self._gradient_function(task, variables, micro))
         if micro == 1:
-            gradients, share, metrics = compute(batch, denominators)
+            gradients, share, metrics = compute(batch, denominators, tf.constant(0))
         else:
             gradients, share, metrics = _accumulate(compute, batch, denominators, micro)
         rate = phase.learning_rate(step)
@@ -161,12 +161,12 @@ class Learner:
         }
 
     def _gradient_function(
-        self, task: Task, variables: Mapping[str, tf.Variable]
+        self, task: Task, variables: Mapping[str, tf.Variable], micro: int
     ) -> Callable[..., Any]:
         watched = list(variables.values())
 
-        def compute(batch, denominators):
-            with tf.GradientTape() as tape:
+        def compute(batch, denominators, index):
+            with micro_batches.part(index, micro), tf.GradientTape() as tape:
                 share, metrics = task.loss(
                     self.networks["model"], batch, denominators, training=True
                 )
@@ -294,7 +294,7 @@ def _accumulate(compute, batch, denominators, micro: int):
 
     def run(i):
         part = tf.nest.map_structure(lambda tensor: tensor[i], parts)
-        gradients, share, metrics = compute(part, denominators)
+        gradients, share, metrics = compute(part, denominators, i)
         dense = [
             tf.convert_to_tensor(gradient)
             for gradient in gradients
@@ -303,7 +303,7 @@ def _accumulate(compute, batch, denominators, micro: int):
         present = [gradient is not None for gradient in gradients]
         return present, dense, share, metrics
 
-    present, dense, share, metrics = run(0)
+    present, dense, share, metrics = run(tf.constant(0))
 
     def body(i, sums):
         _, *values = run(i)

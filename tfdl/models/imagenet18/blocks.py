@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdl.engine import micro_batches
 from tfdl.models.imagenet18.network import BLUR_MIN_INPUTS, ResNetConfig
 
 # The layers cast by hand (autocast=False): under mixed precision normalisation and
@@ -156,7 +157,7 @@ class BatchNorm(keras.layers.Layer):
             count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
             if not self.config.unbiased_moving_variance:
                 variance *= tf.maximum(count - 1.0, 1.0) / count
-        keep = self.config.momentum
+        keep = micro_batches.momentum(self.config.momentum)
         for moving, value in (
             (self.moving_mean, mean),
             (self.moving_variance, variance),
