@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers import ROOT, run_python
 from tfdl import cli
+from tfdl.engine.errors import UserError
 
 
 def run(capsys, *arguments):
@@ -84,3 +85,12 @@ def test_a_run_is_not_a_model_directory(tmp_path, capsys):
     (tmp_path / "model" / "config.json").write_text("{}")
     code, _, err = run(capsys, "predict", f"--model_dir={tmp_path}")
     assert code == 1 and f"did you mean {tmp_path / 'model'}?" in err
+
+
+def test_convert_can_be_called_before_and_after_its_verb_is_imported(tmp_path):
+    import tfdl
+
+    for _ in range(2):
+        with pytest.raises(UserError, match="unknown model 'brt'"):
+            tfdl.convert("brt", "nowhere", str(tmp_path))
+        importlib.import_module("tfdl.convert")

@@ -42,7 +42,9 @@ def load(model_dir: str) -> "keras.Model":
     return model
 
 
-def convert(model: str, source: str, output_dir: str, **options: Any) -> dict:
+def convert_checkpoint(
+    model: str, source: str, output_dir: str, **options: Any
+) -> dict:
     """Converts an original checkpoint into a model directory.
 
     Args:
@@ -57,3 +59,7 @@ def convert(model: str, source: str, output_dir: str, **options: Any) -> dict:
     from tfdl.engine import registry
 
     return registry.load(model, "convert").convert(source, output_dir, **options)
+
+
+# `tfdl.convert` is a verb's module as well; both names can be called.
+convert = convert_checkpoint

@@ -9,9 +9,11 @@ unexpected weights are errors; the last line on stdout is a JSON summary.
 
 import json
 import sys
+import types
 
 from absl import flags
 
+import tfdl
 from tfdl.engine import command, errors
 
 FLAGS = flags.FlagValues()
@@ -88,5 +90,15 @@ def main(argv: list[str] | None = None) -> int:
     return command.run("convert", __doc__, FLAGS, convert, argv)
 
 
+class _Verb(types.ModuleType):
+    """This module, callable as the function whose name it has in `tfdl`."""
+
+    def __call__(self, model: str, source: str, output_dir: str, **options) -> dict:
+        """See `tfdl.convert`."""
+        return tfdl.convert_checkpoint(model, source, output_dir, **options)
+
+
 if __name__ == "__main__":
     sys.exit(main())
+# Importing a submodule puts it in the place of the package's attribute of its name.
+sys.modules[__name__].__class__ = _Verb
