@@ -78,7 +78,7 @@ class Manager:
         self._labels: dict[str, dict[str, int]] = {}
         self._changed = threading.Condition()
         self._configuring = threading.Lock()
-        self._stopping = False
+        self._stopping = self._freed = False
         # The configuration's number, and the last one that all is loaded for.
         self._generation = self._settled = 0
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
@@ -262,6 +262,10 @@ class Manager:
                     ),
                     wait,
                 )
+            if self._freed:
+                # Requests that had just ended still held what was freed then.
+                self._freed = False
+                _free_memory()
 
     def _drained(self) -> list[_Version]:
         """Returns the versions that are to go and answer no request any more."""
@@ -338,7 +342,9 @@ class Manager:
         try:
             servable = self._load(name, version, record.path)
         except Exception as caught:
-            error = status.from_exception(caught)
+            found = status.from_exception(caught)
+            # Without the traceback, which would keep what was loaded so far.
+            error = status.StatusError(found.code, found.message)
             log.warning(
                 "model %s: version %d cannot be loaded: %s",
                 name,
@@ -366,6 +372,7 @@ class Manager:
                 record.servable, record.state = None, State.END
                 record.attempts = 0
         if drained:
+            self._freed = True
             _free_memory()
         return bool(drained)
 
