@@ -1,6 +1,6 @@
 """Whole runs in processes of their own: killed and resumed, one replica and two.
 
-A minute and a half: four runs of a few steps, each with its start and its tracing.
+Two minutes: six processes make a few steps, each with its start and its tracing.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tfdl
-from tests.helpers import ROOT
+from tests.helpers import ROOT, free_ports
 from tfdl.engine import config as config_lib
 from tfdl.models.imagenet18 import recipes
 from tfdl.models.imagenet18.names import variable_names
@@ -39,7 +39,7 @@ def configuration(folder, **fields):
     return path
 
 
-def start(recipe, workdir, *flags):
+def start(recipe, workdir, *flags, **env):
     """Starts a run."""
     return subprocess.Popen(
         [
@@ -51,6 +51,7 @@ def start(recipe, workdir, *flags):
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            **env,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,10 +66,19 @@ def finish(process):
     return json.loads(out.splitlines()[-1])
 
 
-def weights(workdir, statistics=True):
-    """Returns the final model's weights, flat, by name."""
+def weights(workdir):
+    """Returns the final model's weights and statistics by name."""
     model = tfdl.load(str(workdir / "model"))
-    return {k: v.numpy() for k, v in variable_names(model, statistics).items()}
+    return {k: v.numpy() for k, v in variable_names(model, statistics=True).items()}
+
+
+def agree(workdir, other):
+    """Checks that two runs ended with the same weights, up to rounding."""
+    expected = weights(other)
+    for name, value in weights(workdir).items():
+        np.testing.assert_allclose(
+            value, expected[name], rtol=1e-3, atol=2e-5, err_msg=name
+        )
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +115,20 @@ def test_two_replicas_equal_two_parts(plain, tmp_path):
     metrics = finish(start(recipe, tmp_path / "run", *flags))
     assert metrics["images"] == 360
     assert metrics["loss"] == pytest.approx(plain[0]["loss"], rel=1e-4)
-    expected = weights(plain[1])
-    for name, value in weights(tmp_path / "run").items():
-        np.testing.assert_allclose(
-            value, expected[name], rtol=1e-3, atol=2e-5, err_msg=name
-        )
+    agree(tmp_path / "run", plain[1])
+
+
+def test_two_workers_equal_two_parts(plain, tmp_path):
+    # Their moving statistics differ: whatever reads them has to be done by both.
+    recipe = configuration(tmp_path)
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        cluster = json.dumps({"cluster": {"worker": workers}, "task": task})
+        flags = (recipe, tmp_path / "run", "--strategy=multi_worker")
+        processes.append(start(*flags, TF_CONFIG=cluster))
+    outputs = [process.communicate(timeout=280) for process in processes]
+    for process, (_, err) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, err
+    agree(tmp_path / "run", plain[1])
