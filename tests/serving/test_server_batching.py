@@ -53,7 +53,7 @@ def test_rows_share_batches(path):
     options = batching.Batching(
         max_batch_size=8, batch_timeout_micros=200_000, num_batch_threads=1
     )
-    function = batching.batched(double, spec, spec, options)
+    function = batching.Queue(double, spec, options)
     calls = [
         lambda i=i: function(tf.constant([float(i)]))[0].numpy() for i in range(32)
     ]

@@ -1,20 +1,26 @@
-"""Batching requests in the graph: TensorFlow's batch function around a signature.
+"""Batching the requests of many clients, under TF Serving's parameters.
 
-Requests wait in the queue of TensorFlow's own batch scheduler, the one that TF Serving
-uses, under the same parameters. Inside, a batch of texts is sorted by length and run in
-groups of a few rows, so that short texts are not padded to the longest of the batch.
+The thread of a batch's first request runs the batch, as soon as one of
+`num_batch_threads` turns is free; until then other requests join. A batch of texts is
+sorted by length and run in groups of a few rows, in the graph, so that short texts are
+not padded to the longest of the batch.
+
+TensorFlow's own batch function is not used: its scheduler keeps the graph of every
+function it ever ran, so that a server would grow with each new version.
 """
 
 import dataclasses
-import itertools
+import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tfdl.engine import errors
 
-_queues = itertools.count()
+# How TF Serving's scheduler refuses a request.
+QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 
 Rows = Callable[..., Sequence[tf.Tensor]]
 
@@ -87,48 +93,112 @@ def is_batchable(
     )
 
 
-def batched(
-    function: Rows,
-    inputs: Sequence[tf.TensorSpec],
-    outputs: Sequence[tf.TensorSpec],
-    options: Batching,
-) -> tf.types.experimental.ConcreteFunction:
-    """Returns a function that many threads call at once, and that batches the calls.
+class Batch:
+    """Requests that run together."""
+
+    def __init__(self):
+        self.requests: list[Sequence[tf.Tensor]] = []
+        self.rows = 0
+        self.full, self.done = threading.Event(), threading.Event()
+        self.answers: list[Sequence[tf.Tensor]] = []
+        self.error: Exception | None = None
+
+
+class Queue:
+    """A function that many threads call at once, and that batches the calls.
 
     Args:
         function: takes and returns flat lists of tensors, rows first.
         inputs: what it takes; all dimensions but the first known.
-        outputs: what it returns, likewise.
         options: how to batch.
     """
-    inside = tf.function(function, input_signature=inputs).get_concrete_function()
-    # The public `tf.nondifferentiable_batch_function` gives all functions of a process
-    # one queue, which mixes their requests up. A queue of our own for each does not.
-    queue = f"queue_{next(_queues)}"
-    # One scheduler, so one pool of threads, for all queues with the same options.
-    scheduler = f"tfdl_serving_{options}"
 
-    @tf.function(input_signature=inputs)
-    def batch(*tensors):
-        results = tf.raw_ops.BatchFunction(
-            in_tensors=tensors,
-            captured_tensors=inside.captured_inputs,
-            f=inside,
-            num_batch_threads=options.num_batch_threads,
-            max_batch_size=options.max_batch_size,
-            batch_timeout_micros=options.batch_timeout_micros,
-            max_enqueued_batches=options.max_enqueued_batches,
-            allowed_batch_sizes=options.allowed_batch_sizes,
-            Tout=[spec.dtype for spec in outputs],
-            shared_name=scheduler,
-            batching_queue=queue,
-        )
-        return [
-            tf.ensure_shape(result, spec.shape)
-            for result, spec in zip(results, outputs, strict=True)
-        ]
+    def __init__(
+        self, function: Rows, inputs: Sequence[tf.TensorSpec], options: Batching
+    ):
+        traced = tf.function(function, input_signature=inputs)
+        self._function = traced.get_concrete_function()
+        self._options = options
+        self._turns = _turns(options)
+        self._waiting: list[Batch] = []
+        self._lock = threading.Lock()
 
-    return batch.get_concrete_function()
+    def __call__(self, *tensors: tf.Tensor) -> Sequence[tf.Tensor]:
+        """Runs a request of at most `max_batch_size` rows with others.
+
+        Raises:
+            tf.errors.UnavailableError: too many batches wait already.
+            tf.errors.OpError: the batch failed, because of any of its requests.
+        """
+        batch, place = self._join(tensors)
+        if place == 0:
+            self._run(batch)
+        else:
+            batch.done.wait()
+        if batch.error is not None:
+            raise batch.error
+        return batch.answers[place]
+
+    def _join(self, tensors: Sequence[tf.Tensor]) -> tuple[Batch, int]:
+        """Returns the batch that a request is in, and its place there."""
+        rows, options = int(tensors[0].shape[0]), self._options
+        with self._lock:
+            last = self._waiting[-1] if self._waiting else None
+            if last is None or last.rows + rows > options.max_batch_size:
+                if last is not None:
+                    last.full.set()
+                if len(self._waiting) >= options.max_enqueued_batches:
+                    raise tf.errors.UnavailableError(None, None, QUEUE_FULL)
+                last = Batch()
+                self._waiting.append(last)
+            last.requests.append(tensors)
+            last.rows += rows
+            if last.rows >= options.max_batch_size:
+                last.full.set()
+            return last, len(last.requests) - 1
+
+    def _run(self, batch: Batch) -> None:
+        timeout = self._options.batch_timeout_micros / 1e6
+        try:
+            if timeout:
+                batch.full.wait(timeout)
+            with self._turns:
+                with self._lock:
+                    self._waiting.remove(batch)
+                batch.answers = self._answers(batch)
+        except Exception as error:
+            batch.error = error
+        finally:
+            batch.done.set()
+
+    def _answers(self, batch: Batch) -> list[Sequence[tf.Tensor]]:
+        requests = batch.requests
+        sizes = [int(request[0].shape[0]) for request in requests]
+        filling = self._filling(batch.rows)
+        if len(requests) == 1 and not filling:
+            return [self._function(*requests[0])]
+        columns = []
+        for parts in zip(*requests, strict=True):
+            spare = [parts[0][:1]] * filling
+            columns.append(tf.concat([*parts, *spare], 0))
+        results = self._function(*columns)
+        sizes += [filling] if filling else []
+        split = [tf.split(result, sizes) for result in results]
+        answers = list(zip(*split, strict=True))
+        return answers[: len(requests)]
+
+    def _filling(self, rows: int) -> int:
+        """Returns the rows that are missing to an allowed batch size."""
+        for size in self._options.allowed_batch_sizes:
+            if size >= rows:
+                return size - rows
+        return 0
+
+
+@functools.lru_cache(maxsize=64)
+def _turns(options: Batching) -> threading.Semaphore:
+    """Returns the turns that all queues with the same options share."""
+    return threading.Semaphore(options.num_batch_threads)
 
 
 def by_length(function: Rows, outputs: Sequence[tf.TensorSpec], rows: int) -> Rows:

@@ -15,7 +15,6 @@ from tfdl.serving import batching, status
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 # Unequal lengths are padded to powers of two, each a graph of its own.
 MAX_PADDED_SHAPES = 64
-_QUEUE_FULL = "batch scheduling queue"
 
 Arrays = dict[str, np.ndarray]
 
@@ -108,7 +107,7 @@ class Signature:
         takes, gives = list(self.inputs.values()), list(self.outputs.values())
         self._alone = self._concrete(self._rows, takes)
         self._whole = self._alone
-        self._padded: dict[tuple, tf.types.experimental.ConcreteFunction] = {}
+        self._padded: dict[tuple, batching.Rows] = {}
         self._lock = threading.Lock()
         self._batched = None
         self.is_batched = options is not None and batching.is_batchable(
@@ -119,9 +118,7 @@ class Signature:
             if self._rows_of_batch is not self._rows:
                 self._whole = self._concrete(self._rows_of_batch, takes)
             if all(spec.shape[1:].is_fully_defined() for spec in takes):
-                self._batched = batching.batched(
-                    self._rows_of_batch, takes, gives, options
-                )
+                self._batched = batching.Queue(self._rows_of_batch, takes, options)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Runs the signature.
@@ -165,7 +162,7 @@ class Signature:
         try:
             return self._queue(tensors)(*tensors)
         except tf.errors.OpError as error:
-            if _QUEUE_FULL in error.message:
+            if error.message == batching.QUEUE_FULL:
                 raise
             # A batch fails as a whole. Whose values were at fault shows alone.
             return self._alone(*tensors)
@@ -182,7 +179,7 @@ class Signature:
         ]
         return [tf.concat(part, 0) for part in zip(*parts, strict=True)]
 
-    def _queue(self, tensors) -> tf.types.experimental.ConcreteFunction:
+    def _queue(self, tensors) -> batching.Rows:
         """Returns the batched function for tensors of these shapes."""
         if self._batched is not None:
             return self._batched
@@ -200,14 +197,13 @@ class Signature:
                 self._padded[key] = self._padding(key)
             return self._padded[key]
 
-    def _padding(self, key) -> tf.types.experimental.ConcreteFunction:
+    def _padding(self, key) -> batching.Rows:
         """Returns a function that pads to the shapes of `key`, then batches."""
         takes = [
             tf.TensorSpec([None, *shape], spec.dtype)
             for shape, spec in zip(key, self.inputs.values(), strict=True)
         ]
-        gives = list(self.outputs.values())
-        inner = batching.batched(self._rows_of_batch, takes, gives, self._options)
+        queue = batching.Queue(self._rows_of_batch, takes, self._options)
 
         def pad(*tensors):
             full = []
@@ -216,9 +212,9 @@ class Signature:
                 after = tf.maximum(target - tf.shape(tensor), 0)
                 padded = tf.pad(tensor, tf.stack([tf.zeros_like(after), after], 1))
                 full.append(tf.ensure_shape(padded, spec.shape))
-            return inner(*full)
+            return queue(*full)
 
-        return self._concrete(pad, list(self.inputs.values()))
+        return pad
 
     def _grouped(self, takes, gives):
         has_text = any(spec.dtype == tf.string for spec in takes)
