@@ -1,14 +1,14 @@
 """Batching the requests of many clients, under TF Serving's parameters.
 
-The thread of a batch's first request runs the batch, as soon as one of
-`num_batch_threads` turns is free; until then other requests join. A batch of texts is
-sorted by length and run in groups of a few rows, in the graph, so that short texts are
-not padded to the longest of the batch.
+A batch runs as soon as one of `num_batch_threads` threads is free; until then other
+requests join. A batch of texts is sorted by length and run in groups of a few rows, in
+the graph, so that short texts are not padded to the longest of the batch.
 
 TensorFlow's own batch function is not used: its scheduler keeps the graph of every
 function it ever ran, so that a server would grow with each new version.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import os
@@ -119,7 +119,7 @@ class Queue:
         traced = tf.function(function, input_signature=inputs)
         self._function = traced.get_concrete_function()
         self._options = options
-        self._turns = _turns(options)
+        self._threads = _threads(options)
         self._waiting: list[Batch] = []
         self._lock = threading.Lock()
 
@@ -132,9 +132,11 @@ class Queue:
         """
         batch, place = self._join(tensors)
         if place == 0:
-            self._run(batch)
-        else:
-            batch.done.wait()
+            timeout = self._options.batch_timeout_micros / 1e6
+            if timeout:
+                batch.full.wait(timeout)
+            self._threads.submit(self._run, batch)
+        batch.done.wait()
         if batch.error is not None:
             raise batch.error
         return batch.answers[place]
@@ -158,14 +160,10 @@ class Queue:
             return last, len(last.requests) - 1
 
     def _run(self, batch: Batch) -> None:
-        timeout = self._options.batch_timeout_micros / 1e6
         try:
-            if timeout:
-                batch.full.wait(timeout)
-            with self._turns:
-                with self._lock:
-                    self._waiting.remove(batch)
-                batch.answers = self._answers(batch)
+            with self._lock:
+                self._waiting.remove(batch)
+            batch.answers = self._answers(batch)
         except Exception as error:
             batch.error = error
         finally:
@@ -196,9 +194,12 @@ class Queue:
 
 
 @functools.lru_cache(maxsize=64)
-def _turns(options: Batching) -> threading.Semaphore:
-    """Returns the turns that all queues with the same options share."""
-    return threading.Semaphore(options.num_batch_threads)
+def _threads(options: Batching) -> concurrent.futures.Executor:
+    """Returns the threads that all queues with the same options share.
+
+    Few and lasting ones: TensorFlow's kernels keep memory for each thread.
+    """
+    return concurrent.futures.ThreadPoolExecutor(options.num_batch_threads, "batch")
 
 
 def by_length(function: Rows, outputs: Sequence[tf.TensorSpec], rows: int) -> Rows:

@@ -22,6 +22,10 @@ class RotationTask(ImagenetTask):
         """Returns four."""
         return len(ROTATIONS)
 
+    def saved_classes(self, saved):
+        """Returns nothing: the pictures may be of any classes."""
+        return ()
+
     def loss(self, model, batch, denominators, training=True):
         """Returns this part's share of the mean loss over pictures and rotations."""
         logits, labels, weight = self._turned(model, batch, training)
