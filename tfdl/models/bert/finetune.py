@@ -53,6 +53,12 @@ class BertFineTuneTask(BertTask):
     rows: Rows
     eval_rows: Rows | None = None
 
+    def model_config(self) -> dict[str, Any]:
+        """Returns `config.json`; a head's dropout is said where it is not 0.1."""
+        if self.config.head_dropout != 0.1:
+            self.head_config["dropout"] = self.config.head_dropout
+        return super().model_config()
+
     def phases(self) -> list[Phase]:
         """Returns one phase of `epochs` (or `steps`) with BERT's schedule."""
         config = self.config

@@ -98,6 +98,7 @@ def finetuning(task: str) -> ConfigDict:
     config.steps = 0  # instead of epochs
     config.bucketing = True  # batches of similar lengths
     config.bucket_multiple = 16
+    config.head_dropout = 0.1  # under the output layer, in training
     config.unpad = False  # leave padding out of all but the attention
     config.optimizer = optimizer(5e-5)
     return config
