@@ -11,7 +11,9 @@ import time
 import numpy as np
 import pytest
 
+from tests.engine import toy
 from tests.helpers import ROOT, free_ports, run_python
+from tfdl.engine import errors, runs
 
 
 def start(workdir, env=None, **options):
@@ -106,8 +108,8 @@ def _two_workers(workdir, **options):
         env = {"TF_CONFIG": json.dumps(config)}
         processes.append(start(workdir, env, strategy="multi_worker", **options))
     ended = [process.communicate(timeout=240) for process in processes]
-    for process, (_, err) in zip(processes, ended, strict=True):
-        assert process.returncode == 0, err
+    for process, (out, err) in zip(processes, ended, strict=True):
+        assert process.returncode == 0, (out, err[-2000:])
 
 
 def test_two_workers_equal_one(plain, tmp_path):
@@ -227,6 +229,14 @@ def test_a_foreign_folder_is_refused(tmp_path):
     code, out, _ = run(tmp_path)
     assert code == 1 and "is not empty" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["precious.txt"]
+
+
+def test_other_workers_leave_the_folder_to_the_first(tmp_path):
+    (tmp_path / ".config.json.half").write_text("{")
+    config = toy.toy_config()
+    runs.freeze(tmp_path, config, "refuse", write=False)
+    with pytest.raises(errors.UserError, match="is not empty"):
+        runs.freeze(tmp_path, config, "refuse", write=True)
 
 
 def test_frozen_variables_do_not_move(plain, tmp_path):

@@ -44,7 +44,8 @@ def freeze(workdir: pathlib.Path, config: ConfigDict, on_change: str, write: boo
             )
         if changes and on_change == "restart" and write:
             _clear(workdir)
-    elif not path.exists() and on_change == "refuse" and _is_in_use(workdir):
+    # Another worker may find what the first is just writing.
+    elif write and not path.exists() and on_change == "refuse" and _is_in_use(workdir):
         raise errors.UserError(
             f"{workdir} is not empty and holds no run of tfdl; choose another --workdir"
         )
