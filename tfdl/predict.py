@@ -30,7 +30,12 @@ flags.DEFINE_integer(
     "num_samples", 16, "How many to generate.", lower_bound=1, flag_values=FLAGS
 )
 flags.DEFINE_integer("seed", 0, "Seed of what is generated.", flag_values=FLAGS)
-flags.DEFINE_float("truncation", 1.0, "Truncation of generators.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "truncation",
+    None,
+    "Truncation of generators [the model's own default].",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("labels", "", "Classes of generators.", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "option", [], "NAME=VALUE, repeated for several.", flag_values=FLAGS

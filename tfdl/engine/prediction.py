@@ -22,7 +22,7 @@ class Request:
         output: where results go; "" is standard output.
         num_samples: of generators.
         seed: of generators.
-        truncation: of generators.
+        truncation: of generators; None is the model's own default.
         labels: of generators, and of conditional models.
         options: what else the model takes.
     """
@@ -33,7 +33,7 @@ class Request:
     output: str = ""
     num_samples: int = 16
     seed: int = 0
-    truncation: float = 1.0
+    truncation: float | None = None
     labels: str = ""
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
