@@ -15,7 +15,11 @@ STRIDE = 8
 
 
 def plan(
-    shapes: np.ndarray, size: int, batch_size: int, resize_ratio: float = RESIZE
+    shapes: np.ndarray,
+    size: int,
+    batch_size: int,
+    resize_ratio: float = RESIZE,
+    padded_size: int = 0,
 ) -> list[EvaluationBatch]:
     """Returns the batches of a validation set, short last one included.
 
@@ -24,6 +28,8 @@ def plan(
         size: of the shorter side of the crops, pixels.
         batch_size: pictures per batch; it also decides which share a ratio.
         resize_ratio: the short side is resized to `int(size * resize_ratio)` first.
+        padded_size: batches are filled up to it with -1. They keep their pictures,
+            and so their ratio, for any number of replicas.
     """
     heights, widths = (shapes[:, i].astype(np.float64) for i in range(2))
     ratios = np.array([round(ratio, 5) for ratio in (widths / heights).tolist()])
@@ -34,7 +40,9 @@ def plan(
         ratio = round(float(np.mean(ratios[chunk])), 5)
         height, width = crop(ratio, size)
         resize = int(size * resize_ratio)
-        batches.append(EvaluationBatch(chunk.astype(np.int64), resize, height, width))
+        missing = max(padded_size - len(chunk), 0)
+        indices = np.pad(chunk.astype(np.int64), [0, missing], constant_values=-1)
+        batches.append(EvaluationBatch(indices, resize, height, width))
     return batches
 
 

@@ -373,16 +373,9 @@ class ImagenetTask(Task):
             resize = int(size * options.resize_ratio)
             return source, square_plan(len(source), padded, size, resize)
         shapes = source.shapes(self.config.on_bad)
-        plan = rectangles.plan(shapes, size, batch, options.resize_ratio)
-        # Batches keep their pictures, and so their ratio, for any number of replicas.
-        return source, [
-            one._replace(
-                indices=np.pad(
-                    one.indices, [0, padded - len(one.indices)], constant_values=-1
-                )
-            )
-            for one in plan
-        ]
+        return source, rectangles.plan(
+            shapes, size, batch, options.resize_ratio, padded
+        )
 
     def samples(self, learner, step) -> dict[str, np.ndarray]:
         """Returns some validation pictures with what the network sees on them."""
