@@ -151,7 +151,15 @@ def write_folder(
     ]
     kept = len(pairs) - len(todo)
     done = run(copy_files, jobs, workers, len(pairs), kept)
-    bad = [f"{path}: is no picture by its name" for path in odd] + list(done.bad)
+    odd = [f"{path}: is no picture by its name" for path in odd]
+    return summary(output, done, kept, odd)
+
+
+def summary(
+    output: pathlib.Path, done: Done, kept: int, bad: Sequence[str]
+) -> dict[str, Any]:
+    """Reports the bad pictures, `bad` and what jobs found; returns the counts."""
+    bad = [*bad, *done.bad]
     report(bad)
     return {
         "pictures": kept + done.written,

@@ -12,9 +12,9 @@ from tfdl.data.resized_copies import (
     Style,
     claim,
     refuse,
-    report,
     resized,
     run,
+    summary,
 )
 from tfdl.engine import command, errors, files
 
@@ -74,7 +74,7 @@ def from_folder(
     files.atomic_write(output / "classes.txt", "\n".join(classes) + "\n")
     total = sum(counts.values())
     done = run(write_shard, jobs, workers, total, kept, command.start_tensorflow)
-    return _summary(output, done, kept, bad)
+    return summary(output, done, kept, bad)
 
 
 def write_shard(path: str, rows: Sequence[tuple], style: Style) -> Done:
@@ -136,7 +136,7 @@ def from_records(
             jobs.append((path, str(target), first.layout, style))
     total = kept + sum(len(records.Records(job[0])) for job in jobs)
     done = run(copy_shard, jobs, workers, total, kept, command.start_tensorflow)
-    return _summary(output, done, kept, [])
+    return summary(output, done, kept, [])
 
 
 def copy_shard(source: str, target: str, layout: str, style: Style) -> Done:
@@ -174,15 +174,3 @@ def _describe(feature, data: bytes, height: int, width: int) -> None:
         ("width", "int64_list", width),
     ):
         getattr(feature[f"image/{name}"], kind).value[:] = [value]
-
-
-def _summary(output, done: Done, kept: int, bad: list[str]) -> dict[str, Any]:
-    bad = [*bad, *done.bad]
-    report(bad)
-    return {
-        "pictures": kept + done.written,
-        "written": done.written,
-        "kept": kept,
-        "bad": len(bad),
-        "output": str(output),
-    }
