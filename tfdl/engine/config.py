@@ -37,6 +37,7 @@ def base_config() -> ConfigDict:
     config.keep_checkpoints = 3
     config.gradient_accumulation = 1  # micro-batches per step
     config.ema_decay = 0.0  # 0: no moving average of the weights
+    config.ema_start = 0  # steps whose weights are copied before averaging starts
     config.init_from = ""  # a model directory
     config.restarts = 1  # runs with other seeds, the best of which is kept
     config.optimizer = ConfigDict({"name": "adam"})

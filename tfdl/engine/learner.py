@@ -275,8 +275,11 @@ class Learner:
         if not self.config.ema_decay:
             return None
         name = next(iter(self.optimizers))
-        variables = list(self._names[name].values())
-        return ExponentialMovingAverage(self.config.ema_decay, variables)
+        trained = list(self._names[name].values())
+        variables = [_raw(v) for v in self.task.averaged(self.networks[name], trained)]
+        return ExponentialMovingAverage(
+            self.config.ema_decay, variables, self.config.get("ema_start", 0)
+        )
 
 
 def _accumulate(compute, batch, denominators, micro: int):

@@ -71,6 +71,18 @@ class Task:
         """Returns a network's trainable variables by the names regexes match."""
         return {variable.path: variable for variable in network.trainable_variables}
 
+    def averaged(
+        self, network: keras.Model, trained: Sequence[tf.Variable]
+    ) -> Sequence[tf.Variable]:
+        """Returns what `config.ema_decay` averages of the kept network.
+
+        Args:
+            network: the network.
+            trained: its trained variables, the default.
+        """
+        del network
+        return trained
+
     def state(self) -> Sequence[tf.Variable]:
         """Returns variables of the task itself that belong into checkpoints."""
         return ()
@@ -176,6 +188,10 @@ class Task:
     def samples(self, learner: "Learner", step: int) -> dict[str, Any]:
         """Returns what a person would look at: name -> text, or image [H, W, C]."""
         return {}
+
+    def kept_model(self, learner: "Learner") -> keras.Model:
+        """Returns the model that is written at the end; averages are in place."""
+        return learner.model
 
     def model_config(self) -> dict[str, Any]:
         """Returns `config.json` of the model directory (`"model"` included)."""

@@ -236,9 +236,8 @@ class Trainer:
         task = self.task
 
         def save():
-            model_dir.save(
-                model, task.model_config(), self.learner.model, task.assets()
-            )
+            kept = task.kept_model(self.learner)
+            model_dir.save(model, task.model_config(), kept, task.assets())
 
         if self.learner.ema is None:
             save()
