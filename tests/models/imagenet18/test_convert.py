@@ -20,8 +20,9 @@ from tests.models.imagenet18.networks import (
 )
 from tfdl.checkpoints import safetensors, torch_archive
 from tfdl.convert import main as convert_main
+from tfdl.data import class_names as classes
 from tfdl.engine import errors, optimizers
-from tfdl.models.imagenet18 import classes, momentum
+from tfdl.models.imagenet18 import momentum
 from tfdl.models.imagenet18.convert import convert as checkpoint
 from tfdl.models.imagenet18.convert import to_original
 from tfdl.models.imagenet18.model import build_model

@@ -14,9 +14,10 @@ from tests.models.imagenet18.networks import pictures
 from tests.serving.loader import check_warm_ups, run_c_api
 from tfdl import export as export_verb
 from tfdl import predict as predict_verb
+from tfdl.data import class_names as classes
 from tfdl.engine import model_dir
 from tfdl.hub import interface
-from tfdl.models.imagenet18 import classes, contact_sheet, export
+from tfdl.models.imagenet18 import contact_sheet, export
 from tfdl.models.imagenet18.model import build_model
 from tfdl.models.imagenet18.network import ResNetConfig
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tfdl.checkpoints import mapping, safetensors
+from tfdl.data import class_names as classes
 from tfdl.engine import errors, files, model_dir
 from tfdl.engine.errors import UserError
 from tfdl.models.imagenet18 import (
-    classes,
     momentum,
     sources,
     timm_names,

@@ -12,8 +12,9 @@ import tensorflow as tf
 from PIL import Image
 
 import tfdl
+from tfdl.data import class_names as classes
 from tfdl.engine import exports, model_dir
-from tfdl.models.imagenet18 import classes, preprocessing, serving_graph
+from tfdl.models.imagenet18 import preprocessing, serving_graph
 
 TOP = 5
 UNIT_PICTURES = "float32 [B, H, W, 3], RGB in [0, 1]; any size, best at {size}"

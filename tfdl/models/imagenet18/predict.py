@@ -15,11 +15,11 @@ import tensorflow as tf
 from PIL import Image
 
 import tfdl
+from tfdl.data import class_names as classes
 from tfdl.data import evaluation_images, image_codec, image_files
 from tfdl.engine import errors, files
 from tfdl.engine.prediction import Request
 from tfdl.models.imagenet18 import (
-    classes,
     contact_sheet,
     export,
     preprocessing,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdl.data import class_names as classes
 from tfdl.data import indexed
 from tfdl.data.evaluation_images import evaluation_images, square_plan
 from tfdl.data.train_images import training_images
@@ -16,7 +17,6 @@ from tfdl.engine.phases import Phase
 from tfdl.engine.task import Task
 from tfdl.models.imagenet18 import (
     batches,
-    classes,
     contact_sheet,
     dawnbench,
     losses,

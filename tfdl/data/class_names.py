@@ -1,4 +1,4 @@
-"""Names of classes: a line each, `name` or `wnid<TAB>name`."""
+"""Names of classes: a line each, `name` or `wnid<TAB>name`; ImageNet's come along."""
 
 import pathlib
 from typing import NamedTuple
