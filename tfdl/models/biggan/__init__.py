@@ -1,0 +1,1 @@
+"""BigGAN and BigGAN-deep (Brock, Donahue, Simonyan 2018)."""
