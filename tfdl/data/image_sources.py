@@ -24,7 +24,10 @@ from tfdl.engine import errors, files
 SPLITS = ("train", "validation")
 ON_BAD = ("stop", "skip")
 _FEW = 64  # pictures that are looked at to guess the others' kind
-_FORMS = "folder:PATH, tfrecord:GLOB, tfds:PATH, tfds:NAME[:SPLIT], embedded:digits"
+_FORMS = (
+    "folder:PATH, tfrecord:GLOB, tfds:PATH, tfds:NAME[:SPLIT], npz:FILE, "
+    "cifar10:FOLDER, idx:FOLDER, embedded:digits, embedded:square-digits"
+)
 
 
 class BadImages:
@@ -200,7 +203,10 @@ def open_source(
             `tfrecord:GLOB`: TF-slim's or TFDS's layout, told apart by their keys;
             `tfds:PATH` or `tfds:NAME`, `:SPLIT` behind it: a data set of
             tensorflow-datasets; a folder is read without that package;
-            `embedded:digits`: scikit-learn's digits, as small JPEGs.
+            `npz:FILE`: arrays x and y, or x_train, y_train, x_test, y_test;
+            `cifar10:FOLDER`: the binary version; `idx:FOLDER`: MNIST's format;
+            `embedded:digits`: scikit-learn's digits, as small JPEGs;
+            `embedded:square-digits`: the same, all 32x32, light on black.
         split: `"train"` or `"validation"`.
         classes: the classes' names in the labels' order, where the data must keep
             to those of a model or of the training data.
@@ -213,19 +219,24 @@ def open_source(
         raise errors.unknown("split", split, SPLITS)
     check_on_bad(on_bad)
     form, colon, rest = str(spec).partition(":")
-    if not colon or form not in ("folder", "tfrecord", "tfds", "embedded") or not rest:
-        raise errors.UserError(f"data {str(spec)!r} is none of {_FORMS}")
     # The readers import this module's classes.
-    from tfdl.data import digits, image_folders, image_records
+    from tfdl.data import digits, image_arrays, image_folders, image_records
 
+    known = ("folder", "tfrecord", "tfds", "embedded", *image_arrays.FORMS)
+    if not colon or form not in known or not rest:
+        raise errors.UserError(f"data {str(spec)!r} is none of {_FORMS}")
+    if form in image_arrays.FORMS:
+        return image_arrays.open_arrays(form, rest, split, classes)
     if form == "folder":
         return image_folders.FolderSource(rest, split, classes, on_bad)
     if form == "tfrecord":
         return image_records.RecordSource(rest, classes)
     if form == "tfds":
         return image_records.open_tfds(rest, split, classes)
+    if rest == "square-digits":
+        return digits.square_digits(split, classes)
     if rest != "digits":
-        raise errors.unknown("embedded pictures", rest, ("digits",))
+        raise errors.unknown("embedded pictures", rest, ("digits", "square-digits"))
     return digits.DigitSource(split, classes)
 
 
