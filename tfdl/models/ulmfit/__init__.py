@@ -1,0 +1,1 @@
+"""ULMFiT: a language model, tuned and turned into a text classifier."""
