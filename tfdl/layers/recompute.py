@@ -6,8 +6,10 @@ import keras
 import tensorflow as tf
 
 
-def recompute(layer: keras.layers.Layer, x: tf.Tensor, **options: Any) -> tf.Tensor:
-    """Returns `layer(x, **options)`, keeping only `x` for the backward pass.
+def recompute(
+    layer: keras.layers.Layer, *inputs: tf.Tensor, **options: Any
+) -> tf.Tensor:
+    """Returns `layer(*inputs, **options)`, keeping only the inputs for the gradient.
 
     What the layer computes on the way is thrown away and computed a second time when
     the gradient needs it. The second time starts from the random state of the first,
@@ -15,8 +17,8 @@ def recompute(layer: keras.layers.Layer, x: tf.Tensor, **options: Any) -> tf.Ten
     recomputing.
 
     Args:
-        layer: a built layer that maps one tensor to one tensor.
-        x: its input; gradients reach it and the layer's weights.
+        layer: a built layer that returns one tensor.
+        *inputs: its inputs; gradients reach them and the layer's weights.
         **options: further arguments of the call; no gradient reaches them.
     """
     state = layer.non_trainable_variables
@@ -24,14 +26,14 @@ def recompute(layer: keras.layers.Layer, x: tf.Tensor, **options: Any) -> tf.Ten
     is_first = True
 
     @tf.recompute_grad
-    def run(x):
+    def run(*inputs):
         nonlocal is_first
         with keras.StatelessScope(zip(state, before, strict=True)) as scope:
-            result = layer(x, **options)
+            result = layer(*inputs, **options)
         if is_first:
             for variable in state:
                 variable.assign(scope.get_current_value(variable))
         is_first = False
         return result
 
-    return run(x)
+    return run(*inputs)
