@@ -102,10 +102,9 @@ def from_moments(
 ) -> float:
     """Returns the distance of two means [D] and covariances [D, D].
 
-    The root's trace is that of the symmetric S1^(1/2) S2 S1^(1/2): eigenvalues of
-    symmetric matrices are real, quick to find, and those that rounding made negative
-    are zero. The matrix root of a product, the usual way, is neither symmetric nor
-    always real.
+    The root's trace is that of a symmetric matrix with the same eigenvalues: they are
+    real, quick to find, and those that rounding made negative are zero. The matrix
+    root of the product, the usual way, is neither symmetric nor always real.
     """
     if mean_a.shape != mean_b.shape:
         raise ValueError(f"features of {mean_a.shape} and of {mean_b.shape}")
@@ -116,17 +115,35 @@ def from_moments(
 
 
 def _root_trace(cov_a: np.ndarray, cov_b: np.ndarray) -> float:
-    """Returns tr((A B)^(1/2)) of two covariances."""
+    """Returns tr((A B)^(1/2)) of two covariances.
+
+    With A = F F', the eigenvalues of A B are those of the symmetric F' B F.
+    """
     from scipy import linalg
 
-    # With A = F F', B's eigenvalues seen through F are those of A B. Directions in
-    # which A is nothing add nothing, so a deficient A makes the second problem small.
-    values, vectors = linalg.eigh(cov_a, driver="evd", check_finite=False)
-    kept = values > max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
-    factor = vectors[:, kept] * np.sqrt(values[kept])
+    factor = _factor(cov_a)
     if not factor.shape[1]:
         return 0.0
     inner = factor.T @ cov_b @ factor
     inner = (inner + inner.T) / 2
-    found = linalg.eigh(inner, eigvals_only=True, driver="evr", check_finite=False)
+    found = linalg.eigvalsh(inner, driver="evd", check_finite=False)
     return float(np.sqrt(np.maximum(found, 0)).sum())
+
+
+def _factor(cov: np.ndarray) -> np.ndarray:
+    """Returns F [D, rank] with F F' = cov."""
+    from scipy import linalg
+
+    least = len(cov) * np.finfo(np.float64).eps
+    try:
+        factor = linalg.cholesky(cov, lower=True, check_finite=False)
+        squares = np.square(np.diagonal(factor))
+        if squares.min() > least * squares.max():
+            return factor
+    except linalg.LinAlgError:
+        pass
+    # Of too few pictures, or with features that always are alike: directions in which
+    # there is nothing add nothing.
+    values, vectors = linalg.eigh(cov, driver="evd", check_finite=False)
+    kept = values > max(values[-1], 0) * least
+    return vectors[:, kept] * np.sqrt(values[kept])
