@@ -135,3 +135,15 @@ def test_two_replicas():
     for name, value in expected.items():
         assert len(result[name]) == 2
         np.testing.assert_allclose(result[name], [value, value], rtol=1e-6)
+
+
+def test_weights_come_back_for_a_moment():
+    weight = tf.Variable([1.0])
+    average = ema.ExponentialMovingAverage(0.5, [weight])
+    moved(average, weight, [[3.0]])
+    with average.swapped():
+        assert weight.numpy() == [2.0]
+        with average.unswapped():
+            assert weight.numpy() == [3.0]
+        assert weight.numpy() == [2.0]
+    assert weight.numpy() == [3.0]

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfdl.engine.options import number
@@ -31,6 +32,7 @@ class ExponentialMovingAverage:
     def __init__(self, decay: Decay, variables: Sequence[tf.Variable], start: int = 0):
         self.decay = decay if callable(decay) else number("decay", decay, below=1.0)
         self._weights = list(variables)
+        self._kept: list[np.ndarray] = []
         self._strategy = tf.distribute.get_strategy()
         self.averages: list[tf.Variable] = []
         for variable in self._weights:
@@ -89,14 +91,26 @@ class ExponentialMovingAverage:
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
         """Puts the averages in the weights' place while the block runs."""
-        kept = [variable.numpy() for variable in self._weights]
+        self._kept = [variable.numpy() for variable in self._weights]
         for average, weight in zip(self.averages, self._weights, strict=True):
             weight.assign(average.numpy())
         try:
             yield
         finally:
-            for value, weight in zip(kept, self._weights, strict=True):
+            for value, weight in zip(self._kept, self._weights, strict=True):
                 weight.assign(value)
+            self._kept = []
+
+    @contextlib.contextmanager
+    def unswapped(self) -> Iterator[None]:
+        """Puts the weights back for a moment, within `swapped`."""
+        for value, weight in zip(self._kept, self._weights, strict=True):
+            weight.assign(value)
+        try:
+            yield
+        finally:
+            for average, weight in zip(self.averages, self._weights, strict=True):
+                weight.assign(average.numpy())
 
 
 def warmed_up(decay: float) -> Callable[[tf.Tensor], tf.Tensor]:
