@@ -121,29 +121,23 @@ def _root_trace(cov_a: np.ndarray, cov_b: np.ndarray) -> float:
     """
     from scipy import linalg
 
-    factor = _factor(cov_a)
-    if not factor.shape[1]:
-        return 0.0
-    inner = factor.T @ cov_b @ factor
-    inner = (inner + inner.T) / 2
+    least = len(cov_a) * np.finfo(np.float64).eps
+    try:
+        factor = linalg.cholesky(cov_a, lower=True, check_finite=False)
+    except linalg.LinAlgError:
+        squares = np.zeros([1])
+    else:
+        squares = np.square(np.diagonal(factor))
+    if squares.min() > least * squares.max():
+        inner, _ = linalg.lapack.dsygst(cov_b, factor, itype=2, lower=1)
+    else:
+        # Of too few pictures, or with features that always are alike: directions in
+        # which there is nothing add nothing.
+        values, vectors = linalg.eigh(cov_a, driver="evd", check_finite=False)
+        kept = values > max(values[-1], 0) * least
+        if not kept.any():
+            return 0.0
+        factor = vectors[:, kept] * np.sqrt(values[kept])
+        inner = factor.T @ cov_b @ factor
     found = linalg.eigvalsh(inner, driver="evd", check_finite=False)
     return float(np.sqrt(np.maximum(found, 0)).sum())
-
-
-def _factor(cov: np.ndarray) -> np.ndarray:
-    """Returns F [D, rank] with F F' = cov."""
-    from scipy import linalg
-
-    least = len(cov) * np.finfo(np.float64).eps
-    try:
-        factor = linalg.cholesky(cov, lower=True, check_finite=False)
-        squares = np.square(np.diagonal(factor))
-        if squares.min() > least * squares.max():
-            return factor
-    except linalg.LinAlgError:
-        pass
-    # Of too few pictures, or with features that always are alike: directions in which
-    # there is nothing add nothing.
-    values, vectors = linalg.eigh(cov, driver="evd", check_finite=False)
-    kept = values > max(values[-1], 0) * least
-    return vectors[:, kept] * np.sqrt(values[kept])
