@@ -32,6 +32,8 @@ OPTIONS = (
 )
 FORMATS = names.GENERATIONS
 DIRECTIONS = ("forward", "backward")
+# fastai's spaCy does not run in a graph; this one cuts as it does but for rare words.
+BASE = "regex"
 RULES = ("fastai07", "fastai1", "fastai2")
 _OF_GENERATION = {
     "v0.7": {"padding": "fastai07", "bptt": 70, "max_len": 1400},
@@ -254,7 +256,7 @@ def _tokenizer(rules: str | None, found: sources.Source) -> dict[str, Any]:
         raise errors.unknown("rules", rules, RULES)
     known = dict(found.settings.get("tokenizer") or {})
     shown = sources.rules(found.itos, found.read.generation)
-    return {**known, "rules": rules or known.get("rules") or shown}
+    return {"base": BASE, **known, "rules": rules or known.get("rules") or shown}
 
 
 def _assign(model: Any, read: names.Read) -> list[str]:

@@ -95,7 +95,8 @@ def _described(ids, order, lengths, front, width, pad_id, config):
         last = length - 1 - tf.reduce_sum(tf.cast(missing, tf.int32), 1)
     else:
         last = tf.fill([batch], length - 1)
-    return Layout(ids, order, rows, first, counted, tf.clip_by_value(last, 0, length))
+    last = tf.clip_by_value(last, 0, length - 1)
+    return Layout(ids, order, rows, first, counted, last)
 
 
 def pool(outputs: tf.Tensor, layout: Layout, padding: str) -> tf.Tensor:
