@@ -93,11 +93,12 @@ def test_first_token_only_skips_work(io):
         )
         matmuls = [op for op in graph.get_operations() if op.type == "MatMul"]
         shapes = [tuple(op.outputs[0].shape) for op in matmuls]
-        # Query, key and value of all 240 tokens; feed-forward of 6 first tokens.
-        return shapes.count((240, 96)), shapes.count((6, 64))
+        # All 240 tokens: five products a layer; feed-forward of 6 first tokens.
+        return shapes.count((240, 32)), shapes.count((6, 64))
 
-    assert products(False) == (3, 0)
-    assert products(True) == (2, 1)
+    assert products(False) == (3 * 5, 0)
+    # Of the last layer, key and value only.
+    assert products(True) == (2 * 5 + 2, 1)
 
 
 # --- without padding ---------------------------------------------------------------

@@ -13,6 +13,8 @@ from tfdl.text.graph import GraphBertTokenizer
 from tfdl.text.vocab import load_vocab
 
 IDS = ("token_ids", "segment_ids", "padding_mask")
+# Only the first token's vector is wanted, whatever the lengths that share a batch.
+FIRST = {"first_token_only": True, "unpad": True}
 
 
 class ServingModule(exports.Reusable):
@@ -49,17 +51,15 @@ class ServingModule(exports.Reusable):
         packed = self.tokenizer.pack(text, None, self.length)
         model = self._model()
         if self.head in export_hub.CLASSIFIERS:
-            found = model(packed, training=training, first_token_only=True)
-            return found["logits"]
-        found = _encoder(model)(packed, training=training, first_token_only=True)
-        return found["pooled_output"]
+            return model(packed, training=training, **FIRST)["logits"]
+        return _encoder(model)(packed, training=training, **FIRST)["pooled_output"]
 
     # --- signatures ------------------------------------------------------------
 
     def classify(self, text, text_b=None):
         """Maps strings [B] to label, probabilities and logits."""
         packed = self.tokenizer.pack(text, text_b, self.length)
-        logits = self.model(packed, first_token_only=True)["logits"]
+        logits = self.model(packed, **FIRST)["logits"]
         if self.head == "regression":
             return {"score": logits[:, 0]}
         if self.head == "multilabel":
@@ -97,7 +97,8 @@ class ServingModule(exports.Reusable):
         )
         positions = where.to_tensor()
         used = tf.sequence_mask(where.row_lengths(), tf.shape(positions)[1])
-        logits = self.model({**packed, "masked_positions": positions})["mlm_logits"]
+        features = {**packed, "masked_positions": positions}
+        logits = self.model(features, unpad=True)["mlm_logits"]
         best = tf.math.top_k(tf.nn.softmax(logits), 5)
         tokens = tf.gather(self.tokens, best.indices)
         return {

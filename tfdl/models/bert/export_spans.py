@@ -33,7 +33,7 @@ def answer_signature(module):
         query = module.tokenizer.tokenize(question)[:, :MAX_QUERY_LENGTH]
         words, pieces, owners = words_and_pieces(module, passage)
         packed, first = _pack(module, query, pieces)
-        out = module.model(packed)
+        out = module.model(packed, unpad=True)
         width = tf.shape(packed["token_ids"])[1]
         positions = tf.range(width)[None, :]
         length = tf.reduce_sum(packed["padding_mask"], 1)
@@ -80,7 +80,7 @@ def entity_signature(module):
         pieces = pieces[:, : module.length - 2]
         owners = owners[:, : module.length - 2]
         packed = module.packer(pieces)
-        logits = module.model(packed)["logits"]
+        logits = module.model(packed, unpad=True)["logits"]
         # The first piece of a word speaks for it.
         dense = owners.to_tensor(default_value=-1)
         before = tf.pad(dense, [[0, 0], [1, 0]], constant_values=-1)[:, :-1]
@@ -113,7 +113,8 @@ def choice_signature(module):
             name: tf.reshape(value, [shape[0], shape[1], tf.shape(value)[1]])
             for name, value in packed.items()
         }
-        logits = module.model(grouped)["logits"]
+        out = module.model(grouped, first_token_only=True, unpad=True)
+        logits = out["logits"]
         return {"choice": tf.argmax(logits, -1), "probabilities": tf.nn.softmax(logits)}
 
     return tf.function(choose).get_concrete_function(

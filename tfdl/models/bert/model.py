@@ -128,7 +128,8 @@ class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention with its output projection and residual.
 
     Query, key and value have kernels of their own (as the checkpoints do), joined
-    for one matrix product.
+    for one matrix product in training. Joining copies them, which is dear for the few
+    rows of a request.
     """
 
     def __init__(self, config: BertConfig, **kwargs):
@@ -165,12 +166,12 @@ class SelfAttention(keras.layers.Layer):
         """
         if first_only:
             source, asking = tokens.grid(x)[:, 0], AllTokens(tokens.batch, 1)
-            q = asking.grid(self._project(source, "query"))
-            k, v = tf.split(tokens.grid(self._project(x, "key", "value")), 2, -1)
+            q = asking.grid(self.query(source))
+            k, v = self._project(x, tokens, training, self.key, self.value)
         else:
             source, asking = x, tokens
-            joined = tokens.grid(self._project(x, "query", "key", "value"))
-            q, k, v = tf.split(joined, 3, -1)
+            layers = self.query, self.key, self.value
+            q, k, v = self._project(x, tokens, training, *layers)
         q, k, v = self._by_head(q), self._by_head(k), self._by_head(v)
         scores = tf.matmul(q * self.size**-0.5, k, transpose_b=True)
         # The mask would lose itself in half precision: softmax is float32 always.
@@ -182,11 +183,13 @@ class SelfAttention(keras.layers.Layer):
         out = self.output_dense(asking.rows(context))
         return self.norm(source + self.dropout(out, training=training))
 
-    def _project(self, rows, *names):
-        layers = [getattr(self, name) for name in names]
+    def _project(self, rows, tokens, training, *layers):
+        if not training:
+            return [tokens.grid(layer(rows)) for layer in layers]
         kernel = tf.concat([tf.cast(layer.kernel, rows.dtype) for layer in layers], 1)
         bias = tf.concat([tf.cast(layer.bias, rows.dtype) for layer in layers], 0)
-        return tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+        joined = tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+        return tf.split(tokens.grid(joined), len(layers), -1)
 
     def _by_head(self, grid):
         shape = tf.shape(grid)
@@ -268,7 +271,14 @@ class BertEncoder(keras.Model):
         self.pooler.build((None, hidden))
         self.built = True
 
-    def call(self, inputs, training=False, first_token_only=False, all_layers=False):
+    def call(
+        self,
+        inputs,
+        training=False,
+        first_token_only=False,
+        all_layers=False,
+        unpad=False,
+    ):
         """Encodes a batch.
 
         Args:
@@ -280,6 +290,7 @@ class BertEncoder(keras.Model):
             all_layers: add `encoder_outputs`, the embedding output and every
                 layer's, L + 1 tensors [B, S, H]; the last is [B, 1, H] with
                 `first_token_only`.
+            unpad: as the encoder's own, for this call.
 
         Returns:
             `sequence_output` [B, S, H] and `pooled_output` [B, H], float32.
@@ -295,7 +306,7 @@ class BertEncoder(keras.Model):
         padding_mask = inputs.get("padding_mask")
         shape = tf.shape(token_ids)
         tokens = AllTokens(shape[0], shape[1])
-        if self.unpad and padding_mask is not None:
+        if (unpad or self.unpad) and padding_mask is not None:
             tokens = RealTokens(padding_mask)
         mask = scores_mask(padding_mask)
         x = tokens.rows(self.embeddings(token_ids, segment_ids, training=training))
