@@ -1,6 +1,7 @@
 """Schedules against the originals' rates and their equations."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -60,6 +61,22 @@ def test_slanted_triangular_of_few_steps():
         ours = rates(schedules.slanted_triangular(1.0, total), total)
         np.testing.assert_allclose(ours[0], 1.0)
         assert np.all(np.diff(ours) < 0) and np.all(ours >= 1 / 32)
+
+
+def test_circular_equals_fastai():
+    file = np.load(golden("ulmfit", "io_schedules.npz"))
+    checked = 0
+    for key in file.files:
+        found = re.fullmatch(r"clr_nb(\d+)_div(\d+)_cut(\d+)", key)
+        if found:
+            total, div, cut = map(int, found.groups())
+            for i, peak in enumerate(file[f"{key}_lrs"]):
+                ours = rates(schedules.circular(float(peak), total, div, cut), total)
+                np.testing.assert_allclose(ours, file[key][:, i], rtol=1e-6)
+            checked += 1
+    assert checked
+    few = rates(schedules.circular(1.0, 5, 8, 10), 5)
+    assert few[0] == 1.0 and np.all(np.diff(few) < 0)
 
 
 def test_segments_equal_imagenet_in_18_minutes():

@@ -109,6 +109,7 @@ class Learner:
         variables: Mapping[str, tf.Variable],
         learning_rate: tf.Tensor,
         scaled: bool = True,
+        momentum: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Updates a network's variables from this replica's gradients.
 
@@ -118,6 +119,7 @@ class Learner:
             variables: what `trained` returned, in the gradients' order.
             learning_rate: this step's rate.
             scaled: the gradients carry the loss scale.
+            momentum: this step's, in place of the optimizer's own.
 
         Returns:
             `grad_norm` (global, before clipping), `finite`, and `stop`: not finite
@@ -128,6 +130,7 @@ class Learner:
             list(variables.values()),
             learning_rate,
             scale=self.loss_scales[name] if scaled else None,
+            momentum=momentum,
         )
         guilty = tf.cond(
             report["stop"],

@@ -138,6 +138,28 @@ def slanted_triangular(
     return schedule
 
 
+def circular(
+    rate: float, total: int, div: float = 32.0, cut_div: float = 10.0
+) -> Schedule:
+    """The triangle of fastai 0.7 (sgdr.py, `CircularLR`), by which ULMFiT was made.
+
+    `cut = total // cut_div`; `p = t / cut` up to the cut, behind it `1 - (t - cut) /
+    (total - cut)`; `lr = rate * (1 + p * (div - 1)) / div`. Without a whole step to
+    rise in, p only falls.
+    """
+    cut = int(total // cut_div)
+    fall = float(max(total - cut, 1))
+
+    def schedule(step):
+        t = tf.cast(step, tf.float32)
+        p = 1.0 - (t - cut) / fall
+        if cut:
+            p = tf.where(t <= cut, t / cut, p)
+        return rate * (1.0 + p * (div - 1.0)) / div
+
+    return schedule
+
+
 def cycle(
     start: float, peak: float, end: float, total: int, rise: float = 0.3
 ) -> Schedule:
@@ -253,6 +275,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "noam": noam,
     "inverse_sqrt": inverse_sqrt,
     "slanted_triangular": slanted_triangular,
+    "circular": circular,
     "one_cycle": one_cycle,
     "piecewise_linear": piecewise_linear,
     "segments": segments,

@@ -3,7 +3,7 @@
 | name | splits |
 | --- | --- |
 | whitespace | at every space, as fastai's base tokenizer |
-| regex | words, numbers, contractions ("do n't", "it 's"), lone punctuation, line ends |
+| regex | words, numbers, contractions ("do n't", "it 's"), punctuation, line ends |
 | sentencepiece | by a model that was learned; its own vocabulary |
 | spacy | by spaCy's English rules, where it is installed; not within a graph |
 """

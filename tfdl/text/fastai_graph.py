@@ -12,7 +12,7 @@ import tensorflow_text as text_ops
 
 from tfdl.engine import errors
 from tfdl.text import base_tokenizers, fastai_rules, unicode_classes
-from tfdl.text.fastai_vocab import Vocabulary
+from tfdl.text.fastai_vocab import END, WORDS, Vocabulary
 from tfdl.text.html_graph import Unescape, join
 from tfdl.text.repetitions import Repetitions
 
@@ -22,7 +22,7 @@ class GraphTokenizer(tf.Module):
 
     Args:
         itos: the vocabulary.
-        rules: one of `fastai_rules.GENERATIONS`.
+        rules: one of `fastai_rules.GENERATIONS`, or "words".
         base: one of `base_tokenizers.BASES`, but not spacy.
         model: of SentencePiece.
 
@@ -38,7 +38,7 @@ class GraphTokenizer(tf.Module):
         model: bytes | None = None,
     ):
         super().__init__()
-        self.rules = fastai_rules.check(rules)
+        self.rules = rules if rules == WORDS else fastai_rules.check(rules)
         self.base = base_tokenizers.check(base)
         if base == "spacy":
             raise errors.UserError(
@@ -59,8 +59,9 @@ class GraphTokenizer(tf.Module):
             ),
             default_value=self.vocabulary.unk_id,
         )
-        self._unescape = Unescape()
-        self._repetitions = Repetitions(rules)
+        if rules != WORDS:
+            self._unescape = Unescape()
+            self._repetitions = Repetitions(rules)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Maps strings [B] to ids, ragged int32 [B, T]; the first token leads."""
@@ -72,6 +73,10 @@ class GraphTokenizer(tf.Module):
         texts = tf.strings.unicode_transcode(
             tf.convert_to_tensor(texts), "UTF-8", "UTF-8", errors="replace"
         )
+        if self.rules == WORDS:
+            space = f"[{unicode_classes.members()['space']}]+"
+            marked = tf.strings.regex_replace(texts + "\n", "\n", f" {END} ")
+            return tf.strings.split(tf.strings.regex_replace(marked, space, " "))
         return self._finished(self._split(self.prepared(texts)))
 
     def prepared(self, texts: tf.Tensor) -> tf.Tensor:

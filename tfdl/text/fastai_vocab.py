@@ -10,7 +10,23 @@ from tfdl.text import base_tokenizers, fastai_rules
 FAKE = "xxfake"
 MAX_BYTES = 256 << 20
 # (largest vocabulary, least count) that the originals use.
-DEFAULTS = {"fastai07": (30_000, 2), "fastai1": (60_000, 2), "fastai2": (60_000, 3)}
+DEFAULTS = {
+    "fastai07": (30_000, 2),
+    "fastai1": (60_000, 2),
+    "fastai2": (60_000, 3),
+    "words": (1 << 24, 1),
+}
+
+# Text that is tokenized already, a sentence a line (awd-lstm-lm's corpora).
+WORDS = "words"
+END = "<eos>"
+
+
+def special_tokens(rules: str) -> tuple[str, ...]:
+    """Returns the special tokens in the order of their ids."""
+    if rules == WORDS:
+        return ("<unk>", "<pad>")
+    return fastai_rules.special_tokens(rules)
 
 
 def build(
@@ -28,11 +44,13 @@ def build(
         The words in the order of their ids. `fastai1` fills a vocabulary that is not
         full up to a multiple of 8 with "xxfake"; `fastai2` always adds one to eight.
     """
-    special = fastai_rules.special_tokens(generation)
+    special = special_tokens(generation)
     size = size or DEFAULTS[generation][0]
     least = least or DEFAULTS[generation][1]
     frequent = collections.Counter(counts).most_common(size)
     words = [word for word, count in frequent if count >= least]
+    if generation == WORDS:
+        return [*special, *(word for word in words if word not in special)]
     if generation == "fastai07":
         return [*special, *words]
     words = [*special, *(word for word in words if word not in special)][:size]
@@ -56,7 +74,7 @@ class Vocabulary:
         self.itos = list(itos)
         self.ids = {word: i for i, word in enumerate(itos) if word != FAKE}
         self.unk_id = self._first("xxunk", "_unk_", "<unk>", "\u2581xxunk", default=0)
-        self.pad_id = self._first("xxpad", "_pad_", "\u2581xxpad", default=1)
+        self.pad_id = self._first("xxpad", "_pad_", "<pad>", "\u2581xxpad", default=1)
         self.bos_id = self._first("xxbos", "xbos", "\u2581xxbos", default=self.unk_id)
 
     def __len__(self) -> int:
@@ -99,8 +117,8 @@ class TextTokenizer:
     """Texts to tokens and ids, in Python.
 
     Args:
-        rules: one of `fastai_rules.GENERATIONS`.
-        base: one of `base_tokenizers.BASES`.
+        rules: one of `fastai_rules.GENERATIONS`, or "words".
+        base: one of `base_tokenizers.BASES`; "words" has no use for it.
         itos: the vocabulary; without it there are tokens, no ids.
         model: of SentencePiece.
     """
@@ -112,13 +130,15 @@ class TextTokenizer:
         itos: Sequence[str] | None = None,
         model: bytes | None = None,
     ):
-        self.rules = fastai_rules.check(rules)
+        self.rules = rules if rules == WORDS else fastai_rules.check(rules)
         self._split = base_tokenizers.create(base, rules, model)
         self.vocabulary = None if itos is None else Vocabulary(itos)
 
     def tokens(self, text: str | Sequence[str]) -> list[str]:
         """Returns the tokens of a document: a text, or its fields."""
         fields = [text] if isinstance(text, str) else list(text)
+        if self.rules == WORDS:
+            return "\n".join([*fields, ""]).replace("\n", f" {END} ").split()
         joined = fastai_rules.join_fields(fields, self.rules)
         prepared = fastai_rules.prepared(joined, self.rules)
         return fastai_rules.finished(self._split(prepared), self.rules)
