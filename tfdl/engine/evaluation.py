@@ -6,6 +6,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from tfdl.engine import precision, runs
+from tfdl.engine.task import plain
 
 
 class Evaluated:
@@ -20,7 +21,7 @@ def evaluate(
     strategy: tf.distribute.Strategy,
     data: str | None,
     output: pathlib.Path,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """Returns the metrics of the model directory `config.init_from`.
 
     Args:
@@ -37,4 +38,4 @@ def evaluate(
     with strategy.scope():
         model = tfdl.load(config.init_from)
     metrics = task.evaluate(Evaluated(strategy, model))
-    return {name: float(value) for name, value in metrics.items()}
+    return plain(metrics)

@@ -19,6 +19,11 @@ Batch = Mapping[str, tf.Tensor]
 Metrics = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
+def plain(metrics: Mapping[str, Any]) -> dict[str, float | str]:
+    """Returns metrics as Python's own numbers and texts."""
+    return {k: v if isinstance(v, str) else float(v) for k, v in metrics.items()}
+
+
 class Task:
     """One objective: builds the network, makes the data, computes the loss.
 
@@ -181,8 +186,11 @@ class Task:
 
     # --- what came out ---------------------------------------------------------
 
-    def evaluate(self, learner: "Learner") -> dict[str, float]:
-        """Returns the metrics of the network as it stands."""
+    def evaluate(self, learner: "Learner") -> dict[str, float | str]:
+        """Returns the metrics of the network as it stands.
+
+        Texts say how they were measured, where numbers alone would mislead.
+        """
         return {}
 
     def samples(self, learner: "Learner", step: int) -> dict[str, Any]:

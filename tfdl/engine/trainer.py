@@ -19,7 +19,7 @@ from tfdl.engine import phases as phases_lib
 from tfdl.engine.learner import Learner
 from tfdl.engine.phases import Phase
 from tfdl.engine.progress import Progress
-from tfdl.engine.task import Task
+from tfdl.engine.task import Task, plain
 from tfdl.engine.writers import Writers
 
 
@@ -205,13 +205,17 @@ class Trainer:
                 metrics, samples = self._measure(step)
         if metrics:
             self.writers.scalars(step, "eval", metrics)
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            shown = "  ".join(
+                f"{name} {value:.4g}"
+                for name, value in metrics.items()
+                if not isinstance(value, str)
+            )
             self.progress.message(f"{self.name}: step {step}: {shown}")
         self.writers.samples(step, samples)
         return metrics
 
     def _measure(self, step: int) -> tuple[dict[str, float], dict[str, Any]]:
-        metrics = {k: float(v) for k, v in self.task.evaluate(self.learner).items()}
+        metrics = plain(self.task.evaluate(self.learner))
         return metrics, self.task.samples(self.learner, step)
 
     # --- beginning and end -----------------------------------------------------
