@@ -26,7 +26,8 @@ ON_BAD = ("stop", "skip")
 _FEW = 64  # pictures that are looked at to guess the others' kind
 _FORMS = (
     "folder:PATH, tfrecord:GLOB, tfds:PATH, tfds:NAME[:SPLIT], npz:FILE, "
-    "cifar10:FOLDER, idx:FOLDER, embedded:digits, embedded:square-digits"
+    "cifar10:FOLDER, idx:FOLDER, prepared:NAME, embedded:digits, "
+    "embedded:square-digits"
 )
 
 
@@ -205,6 +206,8 @@ def open_source(
             tensorflow-datasets; a folder is read without that package;
             `npz:FILE`: arrays x and y, or x_train, y_train, x_test, y_test;
             `cifar10:FOLDER`: the binary version; `idx:FOLDER`: MNIST's format;
+            `prepared:NAME`: a set that `tfdl prepare --dataset` fetches: emoji-64,
+            fashion-mnist, mnist-5k;
             `embedded:digits`: scikit-learn's digits, as small JPEGs;
             `embedded:square-digits`: the same, all 32x32, light on black.
         split: `"train"` or `"validation"`.
@@ -220,9 +223,16 @@ def open_source(
     check_on_bad(on_bad)
     form, colon, rest = str(spec).partition(":")
     # The readers import this module's classes.
-    from tfdl.data import digits, image_arrays, image_folders, image_records
+    from tfdl.data import (
+        digits,
+        image_arrays,
+        image_folders,
+        image_records,
+        prepared_images,
+    )
 
-    known = ("folder", "tfrecord", "tfds", "embedded", *image_arrays.FORMS)
+    known = ("folder", "tfrecord", "tfds", "embedded", "prepared")
+    known += image_arrays.FORMS
     if not colon or form not in known or not rest:
         raise errors.UserError(f"data {str(spec)!r} is none of {_FORMS}")
     if form in image_arrays.FORMS:
@@ -233,6 +243,8 @@ def open_source(
         return image_records.RecordSource(rest, classes)
     if form == "tfds":
         return image_records.open_tfds(rest, split, classes)
+    if form == "prepared":
+        return prepared_images.open_prepared(rest, split, classes)
     if rest == "square-digits":
         return digits.square_digits(split, classes)
     if rest != "digits":
