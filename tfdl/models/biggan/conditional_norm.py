@@ -42,7 +42,9 @@ class Rows:
     """
 
     def __init__(self, truncation, count: int, interpolation: str):
-        given = tf.convert_to_tensor(truncation)
+        given = truncation
+        if not tf.is_tensor(given):
+            given = tf.constant(given, tf.float64)
         value = tf.cast(given, tf.float64)
         if interpolation == "hf":
             if given.dtype != tf.float64:
@@ -119,10 +121,12 @@ class BatchNorm(keras.layers.Layer):
             mean = tf.convert_to_tensor(self.moving_mean)
             variance = tf.convert_to_tensor(self.moving_variance)
         scale = tf.math.rsqrt(variance + self.epsilon) * gain
-        shift = bias - mean * scale
-        if scale.shape.rank == 2:
-            scale, shift = scale[:, None, None], shift[:, None, None]
-        return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
+        if training:
+            shift = bias - mean * scale
+            return x * _spread(scale, x) + _spread(shift, x)
+        # The statistics of small truncations have small variances: what is subtracted
+        # first loses no digits.
+        return (x - _spread(mean, x)) * _spread(scale, x) + _spread(bias, x)
 
     def _of_batch(self, x):
         wide = tf.cast(x, tf.float32)
@@ -156,6 +160,13 @@ class BatchNorm(keras.layers.Layer):
         ):
             old = tf.convert_to_tensor(moving)
             moving.assign((1.0 - share) * old + share * value)
+
+
+def _spread(values, x):
+    """Returns [C] or [B, C] so that it can be combined with [B, H, W, C]."""
+    if values.shape.rank == 2:
+        values = values[:, None, None]
+    return tf.cast(values, x.dtype)
 
 
 class ConditionalNorm(BatchNorm):

@@ -64,7 +64,7 @@ class DeepUpBlock(keras.layers.Layer):
             (self.bn3, self.conv3),
             (self.bn4, self.conv4),
         ):
-            y = tf.nn.relu(norm(y, condition, rows, training=training))
+            y = tf.nn.relu(norm(y, condition, rows=rows, training=training))
             y = layer(y, training=training)
         x = x[..., : self.outputs]
         return y + (doubled(x) if self.up else x)

@@ -55,9 +55,9 @@ class UpBlock(keras.layers.Layer):
 
     def call(self, x, condition, rows=None, training=False):
         """Maps [B, H, W, in] to [B, 2H, 2W, out]."""
-        y = tf.nn.relu(self.bn1(x, condition, rows, training=training))
+        y = tf.nn.relu(self.bn1(x, condition, rows=rows, training=training))
         y = self.conv1(y, training=training)
-        y = tf.nn.relu(self.bn2(y, condition, rows, training=training))
+        y = tf.nn.relu(self.bn2(y, condition, rows=rows, training=training))
         y = self.conv2(y, training=training)
         # A 1x1 convolution sees one place: it may come before the doubling.
         x = self.conv_sc(x, training=training)
@@ -125,9 +125,9 @@ class Generator(keras.Model):
         """Says how the discriminator of the same model is loaded."""
         self._companion = functools.cache(load)
 
-    @property
-    def discriminator(self) -> keras.Model | None:
-        """The discriminator of the same model directory, if there is one."""
+    # A property would be a part of the model to Keras, which looks at all of them.
+    def load_discriminator(self) -> keras.Model | None:
+        """Returns the discriminator of the same model directory, if there is one."""
         return self._companion()
 
     def __call__(self, inputs, training=False, **kwargs):
@@ -180,7 +180,7 @@ class Generator(keras.Model):
             x = run(block, x, condition, remat=remat, rows=rows, training=training)
             if i in attention:
                 x = run(attention[i], x, remat=remat, training=training)
-        x = tf.nn.relu(self.output_norm(x, rows, training=training))
+        x = tf.nn.relu(self.output_norm(x, rows=rows, training=training))
         x = self.to_rgb(x, training=training)[..., : self.config.image_channels]
         return tf.tanh(tf.cast(x, tf.float32))
 

@@ -51,8 +51,8 @@ def from_config(
 ) -> Generator | Discriminator:
     """Returns the network of a model directory, before its weights are loaded.
 
-    It is a discriminator where one was converted by itself. A generator has
-    `discriminator`, the one beside it or None, loaded when it is asked for.
+    It is a discriminator where one was converted by itself. A generator's
+    `load_discriminator()` gives the one beside it, or None.
 
     Raises:
         UserError: the configuration makes no sense, or asks for far more than the

@@ -56,7 +56,7 @@ class Slot:
         array = self.variable.numpy()
         if self.row is not None:
             array = array[self.row]
-        return np.ascontiguousarray(self.theirs(array))
+        return np.array(self.theirs(array), order="C")
 
     def assign(self, array: np.ndarray) -> None:
         """Takes the array of a file."""
