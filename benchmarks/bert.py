@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.clock import Clock
+from benchmarks.clock import Clock, in_turns
 from benchmarks.peers import Peer
 
 VOCAB_SIZE = 30522
@@ -114,28 +114,6 @@ def _save(directory):
     return tfdl.load(str(directory))
 
 
-def _in_turns(name: str, repeats: int, sides: dict[str, Callable[[], dict]]) -> dict:
-    """Measures all sides in turns, after a warm-up; returns medians and ratios."""
-    taken: dict[str, list[dict]] = {side: [] for side in sides}
-    for turn in range(repeats + 1):
-        for side, measure in sides.items():
-            found = measure()
-            if turn:
-                taken[side].append(found)
-    record: dict = {"benchmark": name}
-    for kind in ("seconds", "cpu_seconds"):
-        each = {side: np.array([t[kind] for t in taken[side]]) for side in sides}
-        record[kind] = {
-            side: round(float(np.median(values)), 4) for side, values in each.items()
-        }
-        record[f"ratio_of_{kind}"] = {
-            side: round(float(np.median(values / each["ours"])), 2)
-            for side, values in each.items()
-            if side != "ours"
-        }
-    return record
-
-
 def _inference(model, peer, repeats) -> Iterator[dict]:
     import tensorflow as tf
 
@@ -161,7 +139,7 @@ def _inference(model, peer, repeats) -> Iterator[dict]:
             theirs.result = answer["logits"]
             return answer
 
-        record = _in_turns(
+        record = in_turns(
             f"inference, {kind} lengths",
             repeats,
             {"ours": ours, "transformers": theirs},
@@ -205,7 +183,7 @@ def _training(directory, peer, repeats) -> Iterator[dict]:
         }
         if kind == "squad":
             sides["ours_unpad"] = _epoch(directory, rows, labels, unpad=True)
-        yield _in_turns(f"training epoch, {kind}-like lengths", repeats, sides)
+        yield in_turns(f"training epoch, {kind}-like lengths", repeats, sides)
     rows = rows_of(np.full(4 * BATCH, 128))
     labels = labels[: len(rows)]
 
@@ -218,7 +196,7 @@ def _training(directory, peer, repeats) -> Iterator[dict]:
         "ours_with_xla": _epoch(directory, rows, labels, xla=True),
         "transformers": fixed,
     }
-    yield _in_turns("training, 4 steps of 16 x 128, no padding", repeats, sides)
+    yield in_turns("training, 4 steps of 16 x 128, no padding", repeats, sides)
 
 
 def _epoch(directory, rows, labels, **changes) -> Callable[[], float]:
@@ -292,7 +270,7 @@ def _pretraining(directory, peer, repeats) -> Iterator[dict]:
         return peer("pretrain", steps=4, **request)
 
     sides = {"ours": ours(False), "ours_with_xla": ours(True), "transformers": theirs}
-    yield _in_turns("pretraining, 4 steps of 16 x 128", repeats, sides)
+    yield in_turns("pretraining, 4 steps of 16 x 128", repeats, sides)
 
 
 def _tokenizing(directory, peer, repeats) -> Iterator[dict]:
@@ -321,7 +299,7 @@ def _tokenizing(directory, peer, repeats) -> Iterator[dict]:
         theirs.result = [i for row in answer["ids"] for i in row]
         return answer
 
-    record = _in_turns("tokenizing the embedded corpus", repeats, {
+    record = in_turns("tokenizing the embedded corpus", repeats, {
         "ours": ours, "transformers": theirs,
     })  # fmt: skip
     yield {**record, "identical": bool(np.array_equal(ours.result, theirs.result))}
@@ -372,7 +350,7 @@ def _sentences(peer, repeats, directory) -> Iterator[dict]:
         theirs.result = answer["vectors"]
         return answer
 
-    record = _in_turns("sentences to vectors, 1000 film reviews", repeats, {
+    record = in_turns("sentences to vectors, 1000 film reviews", repeats, {
         "ours": ours, "transformers": theirs,
     })  # fmt: skip
     found = np.stack([row["vector"] for row in ours.result])
