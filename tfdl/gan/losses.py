@@ -1,8 +1,8 @@
 """Losses of generative adversarial networks, one value per example.
 
-Losses and penalties are per example, [B]. Their mean over the global batch is what is
-learned: `share` gives a part's contribution, which adds over replicas and micro-batches.
-A score function maps a batch to scores [B] or [B, 1].
+Losses and penalties are per example, [B]. Their mean over the global batch is what
+is learned: `share` gives a part's contribution, which adds over replicas and
+micro-batches. A score function maps a batch to scores [B] or [B, 1].
 """
 
 import dataclasses

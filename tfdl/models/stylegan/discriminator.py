@@ -99,7 +99,8 @@ class Discriminator(keras.Model):
             images: [B, H, W, C] in [-1, 1], of the full resolution, or of the one in
                 use (full >> stage).
             label: int [B] or one-hot [B, classes]; only of a conditional network.
-            lod, stage: as in `Synthesis.call`.
+            lod: as in `Synthesis.call`.
+            stage: the same.
             slices: see `layers.minibatch_deviation`.
         """
         config = self.config
