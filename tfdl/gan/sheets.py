@@ -53,6 +53,7 @@ def sheet(
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
     gap: int = 0,
+    factor: int = 1,
 ) -> np.ndarray:
     """Returns a table of pictures, uint8 [height, width, 3].
 
@@ -63,6 +64,7 @@ def sheet(
         row_labels: words in front of each row.
         column_labels: words over each column.
         gap: white pixels between pictures.
+        factor: how many times as large pictures are shown; words keep their size.
     """
     table = [list(row) for row in rows]
     if row_heads is not None:
@@ -70,6 +72,11 @@ def sheet(
     if column_heads is not None:
         corner = [None] if row_heads is not None else []
         table.insert(0, corner + list(column_heads))
+    if factor > 1:
+        table = [
+            [x if x is None else enlarge(_colour(x[None])[0], factor) for x in row]
+            for row in table
+        ]
     picture = _paste(table, gap)
     if row_labels is None and column_labels is None:
         return picture
