@@ -2,7 +2,7 @@
 
 | source | what it reads |
 | --- | --- |
-| `ag:FOLDER`, `dbpedia:`, `yelp:`, `csv:` | train.csv, test.csv: class, then text columns |
+| `ag:FOLDER`, `dbpedia:`, `yelp:`, `csv:` | train.csv, test.csv: class, then texts |
 | `imdb:FOLDER` | train/, test/: a folder a class, a document a file; train/unsup |
 | `trec:FOLDER` | train_5500.label, TREC_10.label: `CLASS:fine question` |
 | `vader-movie[:FOLDER]` | film reviews, positive or negative, of `tfdl prepare` |

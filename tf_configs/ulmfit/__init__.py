@@ -1,0 +1,1 @@
+"""ULMFiT's recipes."""
