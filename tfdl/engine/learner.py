@@ -110,6 +110,7 @@ class Learner:
         learning_rate: tf.Tensor,
         scaled: bool = True,
         momentum: tf.Tensor | None = None,
+        judge: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> dict[str, tf.Tensor]:
         """Updates a network's variables from this replica's gradients.
 
@@ -120,6 +121,7 @@ class Learner:
             learning_rate: this step's rate.
             scaled: the gradients carry the loss scale.
             momentum: this step's, in place of the optimizer's own.
+            judge: decides from `stop` whether the run has to stop indeed.
 
         Returns:
             `grad_norm` (global, before clipping), `finite`, and `stop`: not finite
@@ -132,6 +134,8 @@ class Learner:
             scale=self.loss_scales[name] if scaled else None,
             momentum=momentum,
         )
+        if judge is not None:
+            report["stop"] = judge(report["stop"])
         guilty = tf.cond(
             report["stop"],
             lambda: _first_bad(gradients),

@@ -73,11 +73,6 @@ class Stretch:
         side = self.values.resolution
         return f"{side}x{side} {'fade-in' if self.fading else 'stable'}"
 
-    @property
-    def images(self) -> int:
-        """Pictures shown in it."""
-        return self.steps * self.values.batch_size
-
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -96,6 +91,7 @@ class Schedule:
         discriminator_rates: the same.
         ramp_up_kimg: the rates rise from 0 over so many thousands of pictures.
         repeats: so many steps in a row are made with one step's lod.
+        discriminator_steps: of the discriminator in a step; each shows a batch.
         ticks: resolution -> thousands of pictures between two looks.
     """
 
@@ -117,6 +113,7 @@ class Schedule:
     )
     ramp_up_kimg: float = 0.0
     repeats: int = 4
+    discriminator_steps: int = 1
     ticks: Mapping[int, float] = dataclasses.field(default_factory=lambda: TICKS)
 
     def __post_init__(self):
@@ -131,8 +128,11 @@ class Schedule:
             number(name, getattr(self, name))
         if self.stable_kimg + self.transition_kimg <= 0 and self.start_lod:
             raise errors.UserError("stable_kimg and transition_kimg are both 0")
-        if self.repeats < 1:
-            raise errors.UserError(f"repeats has to be at least 1, got {self.repeats}")
+        for name in ("repeats", "discriminator_steps"):
+            if getattr(self, name) < 1:
+                raise errors.UserError(
+                    f"{name} has to be at least 1, got {getattr(self, name)}"
+                )
 
     @property
     def start_lod(self) -> int:
@@ -168,14 +168,26 @@ class Schedule:
         ramp = 1.0
         if self.ramp_up_kimg:
             ramp = min(images / 1000.0 / self.ramp_up_kimg, 1.0)
+        rates = self.rates_of(resolution)
         return Values(
             lod,
             resolution,
             batch,
-            _of(self.generator_rates, resolution) * ramp,
-            _of(self.discriminator_rates, resolution) * ramp,
+            rates["generator"] * ramp,
+            rates["discriminator"] * ramp,
             _of(self.ticks, resolution),
         )
+
+    def rates_of(self, resolution: int) -> dict[str, float]:
+        """Returns both networks' rates at a resolution, when they have risen."""
+        return {
+            "generator": _of(self.generator_rates, resolution),
+            "discriminator": _of(self.discriminator_rates, resolution),
+        }
+
+    def group_images(self, batch_size: int) -> int:
+        """Returns the pictures that are shown with one value of the lod."""
+        return batch_size * self.repeats * self.discriminator_steps
 
     def stretches(self) -> list[Stretch]:
         """Returns the run in stretches between which the optimizers start afresh."""
@@ -184,7 +196,7 @@ class Schedule:
         while images < total:
             values = self.at(images)
             key = _key(values.lod)
-            group = values.batch_size * self.repeats
+            group = self.group_images(values.batch_size)
             end = self._end(images, group, key, total)
             found.append(
                 Stretch(

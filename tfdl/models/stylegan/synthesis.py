@@ -220,7 +220,9 @@ class Synthesis(keras.layers.Layer):
             own = tf.random.experimental.stateless_fold_in(seed, layer.index)
             shape = [batch * count, layer.size, layer.size, 1]
             noise = tf.random.stateless_normal(shape, own)
-            drawn.append(noise[index * batch : (index + 1) * batch])
+            # Of a static shape, which XLA needs, also where `index` is a tensor.
+            begin = [index * batch, 0, 0, 0]
+            drawn.append(tf.slice(noise, begin, [batch, *shape[1:]]))
         return drawn
 
     def _run(self, w, noise, stage: int) -> Iterator[tuple[int, tf.Tensor]]:
