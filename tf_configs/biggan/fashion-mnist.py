@@ -1,0 +1,23 @@
+"""A class-conditional BigGAN on Fashion-MNIST, resized to 32x32.
+
+tfdl prepare --dataset=fashion-mnist --output=data/fashion-mnist
+tfdl train --model=biggan --recipe=fashion-mnist
+"""
+
+from ml_collections import ConfigDict
+
+from tfdl.models.biggan import recipes
+
+
+def get_config() -> ConfigDict:
+    """Returns the small network on more pictures."""
+    config = recipes.digits()
+    config.description = "Fashion-MNIST, 32x32"
+    config.data = "idx:data/fashion-mnist"
+    config.augment = "flip"
+    config.generator.channels = config.discriminator.channels = 16
+    config.generator_rate = config.discriminator_rate = 2e-4
+    config.iterations = 20_000
+    config.ema_decay, config.ema_start = 0.999, 1000
+    config.evaluation.samples = config.evaluation.real = 10_000
+    return config

@@ -1,0 +1,16 @@
+"""BigGAN-deep at 256 pixels as in the paper: batch 2048, 128 channels.
+
+    tfdl train --model=biggan --recipe=imagenet256-deep \\
+        --config.data=folder:/data/imagenet
+"""
+
+from ml_collections import ConfigDict
+
+from tfdl.models.biggan import recipes
+
+
+def get_config() -> ConfigDict:
+    """Returns the paper's values."""
+    config = recipes.imagenet("biggan-deep-256")
+    config.description = "ImageNet at 256 pixels, BigGAN-deep, the paper's settings"
+    return config
