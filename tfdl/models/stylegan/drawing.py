@@ -98,7 +98,7 @@ class Drawer:
         self,
         w: np.ndarray,
         noise: list[np.ndarray] | str = "stored",
-        lod: float = 0.0,
+        lod: float | None = None,
         native: bool = False,
     ) -> np.ndarray:
         """Returns the pictures of styles as floats [N, H, W, C], not cut off.
@@ -106,10 +106,11 @@ class Drawer:
         Args:
             w: [N, L, D] or [N, D].
             noise: of `noise`.
-            lod: the level of detail; 1.0 is half the resolution.
+            lod: the level of detail; 1.0 is half the resolution; None is the model's.
             native: do not enlarge to the full resolution.
         """
         named = noise if isinstance(noise, str) else None
+        lod = self.model.lod if lod is None else lod
 
         def make(w, *layers):
             return self.model.synthesis(
