@@ -1,5 +1,7 @@
 """The discriminator (Karras et al. 2017, table 2, with blur before resampling)."""
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 
@@ -97,12 +99,16 @@ class Discriminator(keras.Model):
 
         Args:
             images: [B, H, W, C] in [-1, 1], of the full resolution, or of the one in
-                use (full >> stage).
+                use (full >> stage). A dict with "image" and "label" gives
+                {"scores"}.
             label: int [B] or one-hot [B, classes]; only of a conditional network.
             lod: as in `Synthesis.call`.
             stage: the same.
             slices: see `layers.minibatch_deviation`.
         """
+        if isinstance(images, Mapping):
+            found = self.call(images["image"], images.get("label"), lod, stage, slices)
+            return {"scores": found}
         config = self.config
         stage, fade = detail.split(lod, stage, config.levels)
         images = self._native(tf.cast(images, self.compute_dtype), stage)

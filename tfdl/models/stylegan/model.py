@@ -185,15 +185,26 @@ def build_discriminator(
     return model
 
 
-def from_config(config: Mapping[str, Any], model_dir: str | pathlib.Path) -> StyleGAN:
+def from_config(
+    config: Mapping[str, Any], model_dir: str | pathlib.Path
+) -> StyleGAN | Discriminator:
     """Returns the built model of a model directory; its weights are still random.
+
+    It is the averaged generator; a discriminator where the directory has no other
+    network.
 
     Raises:
         UserError: the configuration asks for far more than the weights file holds:
             found before memory is asked for.
     """
+    weights = pathlib.Path(model_dir) / directory.WEIGHTS
+    if config.get("generator", {}) is None:
+        fields = _section(config, "discriminator", model_dir)
+        lone = DiscriminatorConfig.from_dict(fields)
+        _check_size(weights, lone)
+        return build_discriminator(lone)
     wanted = GeneratorConfig.from_dict(_section(config, "generator", model_dir))
-    _check_size(pathlib.Path(model_dir) / directory.WEIGHTS, wanted)
+    _check_size(weights, wanted)
     lod = config.get("lod", 0.0)
     if isinstance(lod, bool) or not isinstance(lod, int | float):
         raise UserError(f"{model_dir}: lod has to be a number, got {lod!r}")

@@ -44,6 +44,20 @@ def build(network: PickledNetwork, where: str) -> tuple[Any, float, list[str]]:
     return _generator(network, where)
 
 
+def build_from(
+    fields: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    discriminator: bool,
+    where: str,
+) -> StyleGAN | Discriminator:
+    """Returns a network with this configuration and these arrays of the original's."""
+    kind = DiscriminatorConfig if discriminator else GeneratorConfig
+    config = _checked(kind, fields, arrays, where)
+    model = (build_discriminator if discriminator else build_generator)(config)
+    _assign(model, arrays, where)
+    return model
+
+
 def arrays_of(network: StyleGAN | Discriminator) -> dict[str, np.ndarray]:
     """Returns a network's weights by the original's names, in its layouts."""
     return {
