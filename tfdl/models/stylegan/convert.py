@@ -16,8 +16,8 @@ from tfdl.checkpoints import safetensors, sniff
 from tfdl.data import class_names
 from tfdl.engine import errors, files, model_dir
 from tfdl.engine.errors import UserError
-from tfdl.models.stylegan import original, pickled_network
 from tfdl.models.stylegan import model as stylegan
+from tfdl.models.stylegan import original, pickled_network
 from tfdl.models.stylegan.discriminator import Discriminator
 
 OPTIONS = ("labels",)
