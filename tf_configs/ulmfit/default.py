@@ -27,9 +27,7 @@ def get_config() -> ConfigDict:
     recipes.scaled(pretrain, recipes.TUNING, 0.2)
     pretrain.batch_size, pretrain.bptt = 32, 40
     pretrain.optimizer = recipes.adam(weight_decay=0.0)
-    pretrain.phases = (
-        recipes.phase("all", 2, 8e-3, schedule={"name": "one_cycle"}),
-    )
+    pretrain.phases = (recipes.phase("all", 2, 8e-3, schedule={"name": "one_cycle"}),)
 
     tune = recipes.language_model()
     tune.name, tune.data = "tune", "embedded:topics"

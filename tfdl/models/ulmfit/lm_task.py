@@ -10,7 +10,13 @@ from tfdl.data import bptt
 from tfdl.data.text_corpora import held_out
 from tfdl.engine import errors, model_dir
 from tfdl.engine.learner import Learner
-from tfdl.models.ulmfit import generation, sampled_softmax, steps, vocabulary_transfer
+from tfdl.models.ulmfit import (
+    generation,
+    pointer,
+    sampled_softmax,
+    steps,
+    vocabulary_transfer,
+)
 from tfdl.models.ulmfit.awd_lstm import regularizers
 from tfdl.models.ulmfit.base import UlmfitTask
 from tfdl.models.ulmfit.carry import Carry
@@ -169,12 +175,18 @@ class LanguageModelTask(UlmfitTask):
 
     def measure(self, learner) -> dict[str, float]:
         """Returns loss per token, perplexity and accuracy on the held-out text."""
-        return evaluate_stream(
+        metrics = evaluate_stream(
             learner.model,
             self.valid.flat,
             self.config.eval_batch_size,
             self.config.bptt,
         )
+        cache = self.config.cache.to_dict()
+        if cache["window"] and getattr(learner, "step", None) is None:
+            metrics["cache_perplexity"] = pointer.cache_perplexity(
+                learner.model, self.valid.flat, pointer.Cache(**cache), self.config.bptt
+            )
+        return metrics
 
     def samples(self, learner, step) -> dict[str, Any]:
         """Returns how the model goes on with a beginning of the held-out text."""

@@ -169,6 +169,8 @@ def language_model() -> ConfigDict:
     config.rescale_rate = False  # rates in proportion to the window's length
     config.sampled_softmax = 0  # words that stand for the vocabulary; 0: all
     config.sample_tokens = 60  # of the text that is generated to be looked at
+    # The neural cache, in `tfdl evaluate` alone; a window of 0 is off.
+    config.cache = ConfigDict({"window": 0, "theta": 1.0, "share": 0.1, "wait": True})
     return config
 
 
@@ -223,4 +225,21 @@ def paper(data: str, lm_epochs: int = 15, epochs: int = 50) -> ConfigDict:
     classify.phases = scripted(1e-2, epochs)
     classify.eval_batch_size = 64
     config.stages = (tune, classify)
+    return config
+
+
+def awd_lstm(
+    data: str, batch_size: int, epochs: int, averaging: str = "nt_asgd"
+) -> ConfigDict:
+    """Returns awd-lstm-lm's recipe (Merity et al. 2017) for text that is tokenized."""
+    config = language_model()
+    config.start, config.data = "random", data
+    config.rules, config.windows, config.rescale_rate = "words", "awd-lstm-lm", True
+    config.encoder.hidden_size = 1150
+    config.dropouts, config.dropmult = ConfigDict(AWD), 1.0
+    config.batch_size, config.eval_batch_size = batch_size, 10
+    config.optimizer = sgd()
+    average(config, averaging)
+    config.phases = (phase("all", epochs, 30.0),)
+    config.log_every, config.steps_per_loop = 200, 50
     return config
