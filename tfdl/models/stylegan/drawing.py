@@ -18,6 +18,7 @@ from tfdl.gan import sheets
 # fresh: each picture's own; fixed: one for all; stored: the file's; zero: none.
 NOISES = ("fresh", "fixed", "stored", "zero")
 _NOISE_STREAM = 1
+_STYLES = 1024  # mapped at a time
 
 
 class Drawer:
@@ -49,12 +50,20 @@ class Drawer:
             z: [N, Z].
             labels: one-hot [N, classes] of a conditional model.
         """
+        config = self.config
         labels = self.labels_or_zeros(labels, len(z))
 
         def make(z, labels):
-            return self.model.mapping(z, labels if self.config.label_size else None)
+            return self.model.mapping(z, labels if config.label_size else None)
 
-        return self._batched("styles", make, z, labels)
+        if "styles" not in self._functions:
+            # Nothing but matrix products: any number of them at a time.
+            widths = (config.latent_size, config.label_size)
+            specs = [tf.TensorSpec([None, width], tf.float32) for width in widths]
+            self._functions["styles"] = tf.function(make, input_signature=specs)
+        run = self._functions["styles"]
+        parts = [slice(i, i + _STYLES) for i in range(0, len(z), _STYLES)]
+        return np.concatenate([run(z[p], labels[p]).numpy() for p in parts])
 
     def labels_or_zeros(self, labels: np.ndarray | None, count: int) -> np.ndarray:
         """Returns one-hot labels [N, classes]; zeros, as the original, for None."""
