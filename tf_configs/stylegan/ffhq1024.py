@@ -1,6 +1,7 @@
 r"""FFHQ at 1024x1024, as the original trains it.
 
-    tfdl prepare --model=stylegan --input=folder:/data/ffhq1024 --output=/data/ffhq1024-tf
+    tfdl prepare --model=stylegan --input=folder:/data/ffhq1024 \
+        --output=/data/ffhq1024-tf
     tfdl train --model=stylegan --recipe=ffhq1024 --strategy=mirrored \
         --config.data=tfrecord:/data/ffhq1024-tf
 

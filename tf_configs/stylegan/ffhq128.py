@@ -1,6 +1,7 @@
 r"""FFHQ at 128x128, as the original trains it.
 
-    tfdl prepare --model=stylegan --input=folder:/data/ffhq128 --output=/data/ffhq128-tf
+    tfdl prepare --model=stylegan --input=folder:/data/ffhq128 \
+        --output=/data/ffhq128-tf
     tfdl train --model=stylegan --recipe=ffhq128 --strategy=mirrored \
         --config.data=tfrecord:/data/ffhq128-tf
 

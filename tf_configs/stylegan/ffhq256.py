@@ -1,6 +1,7 @@
 r"""FFHQ at 256x256, as the original trains it.
 
-    tfdl prepare --model=stylegan --input=folder:/data/ffhq256 --output=/data/ffhq256-tf
+    tfdl prepare --model=stylegan --input=folder:/data/ffhq256 \
+        --output=/data/ffhq256-tf
     tfdl train --model=stylegan --recipe=ffhq256 --strategy=mirrored \
         --config.data=tfrecord:/data/ffhq256-tf
 
