@@ -13,6 +13,7 @@ the epoch, so that a run can be gone on with anywhere.
 | fastai2 | cut to full rows and one more token | fixed, the last shorter | shuffled |
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -120,10 +121,11 @@ def windows(
     found, start = [], 0
     while start < end and len(found) < most:
         uniform, normal = next(draws)
-        base = bptt if uniform < 1.0 - SHORT_SHARE else bptt / 2.0
-        drawn = max(SHORTEST, int(base + SPREAD * normal))
         if kind == "fastai07" and not found:
             drawn = bptt + FIRST_EXTRA
+        else:
+            base = bptt if uniform < 1.0 - SHORT_SHARE else bptt / 2.0
+            drawn = max(SHORTEST, int(base + SPREAD * normal))
         found.append(Window(start, drawn, min(drawn, columns - start)))
         start += drawn
     return found
@@ -136,11 +138,12 @@ def bucketed(table: list[Window], columns: int, multiple: int) -> list[Window]:
     less than one, is left out.
     """
     found, start = [], 0
-    for window in table:
+    # Once more round where rounding down has left room for more windows.
+    for window in itertools.cycle(table):
         length = max(round(window.drawn / multiple), 1) * multiple
         length = min(length, (columns - start) // multiple * multiple)
         if length <= 0:
-            break
+            return found
         found.append(Window(start, window.drawn, length))
         start += length
     return found
