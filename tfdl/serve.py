@@ -24,6 +24,7 @@ from tfdl.engine import command, errors
 from tfdl.serving import server_flags
 
 FLAGS = server_flags.FLAGS
+FEW_CORES = 4
 
 
 def serve(values: flags.FlagValues, overrides: command.Overrides) -> int:
@@ -33,15 +34,19 @@ def serve(values: flags.FlagValues, overrides: command.Overrides) -> int:
         command.require(values, "model_base_path")
     if not (values.port or values.rest_api_port or values.grpc_socket_path):
         raise errors.UserError("--port and --rest_api_port are both 0")
-    # Each thread caches a thousand of oneDNN's kernels, one for each shape: gigabytes
-    # when texts of all lengths come. TensorFlow has no limit to set.
+    # oneDNN compiles a kernel for each new shape, and each thread keeps a thousand of
+    # them: slower for texts of all lengths, and gigabytes of memory.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if values.onednn else "0")
     command.start_tensorflow()
     import tensorflow as tf
 
     threading_ = tf.config.threading
-    if values.tensorflow_intra_op_parallelism:
-        count = values.tensorflow_intra_op_parallelism
+    count = values.tensorflow_intra_op_parallelism
+    if not count and values.enable_batching and (os.cpu_count() or 1) <= FEW_CORES:
+        # Batches side by side keep the cores busy; to split their operations as well
+        # costs an eighth more processor time.
+        count = 1
+    if count:
         threading_.set_intra_op_parallelism_threads(count)
     if values.tensorflow_inter_op_parallelism:
         count = values.tensorflow_inter_op_parallelism

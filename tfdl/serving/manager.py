@@ -76,6 +76,7 @@ class Manager:
         self._configs: dict[str, versions.ModelConfig] = {}
         self._models: dict[str, dict[int, _Version]] = {}
         self._labels: dict[str, dict[str, int]] = {}
+        self._wanted: dict[str, set[int]] = {}
         self._changed = threading.Condition()
         self._configuring = threading.Lock()
         self._stopping = self._freed = False
@@ -245,20 +246,20 @@ class Manager:
             generation = self._generation
             try:
                 self._look()
-                if self._load_one() or self._unload():
+                # First out, then in: at most two versions of a model are in memory.
+                if self._unload() or self._load_one():
                     continue
             except Exception:
                 log.exception("looking after the models failed, will try again")
             self._tell_ready(self.is_ready())
             wait = self._options.file_system_poll_wait_seconds or None
             with self._changed:
-                self._settled = generation
-                self._changed.notify_all()
+                if not self._waits():
+                    self._settled = generation
+                    self._changed.notify_all()
                 self._changed.wait_for(
-                    lambda: (
-                        self._stopping
-                        or self._generation > self._settled
-                        or self._drained()
+                    lambda seen=generation: (
+                        self._stopping or self._generation > seen or self._drained()
                     ),
                     wait,
                 )
@@ -266,6 +267,14 @@ class Manager:
                 # Requests that had just ended still held what was freed then.
                 self._freed = False
                 _free_memory()
+
+    def _waits(self) -> bool:
+        """Returns whether a version is to be loaded once others are gone."""
+        return any(
+            record.state == State.START
+            for known in self._models.values()
+            for record in known.values()
+        )
 
     def _drained(self) -> list[_Version]:
         """Returns the versions that are to go and answer no request any more."""
@@ -297,11 +306,13 @@ class Manager:
                         known[version] = _Version(found[version])
                     elif ended and self._is_due(record):
                         record.state = State.START
-                self._mark(known, wanted)
+                self._wanted[name] = set(wanted)
+                self._mark(name)
         with self._changed:
-            for name, known in self._models.items():
+            for name in self._models:
                 if name not in self._configs:
-                    self._mark(known, set())
+                    self._wanted[name] = set()
+                    self._mark(name)
 
     def _is_due(self, record: _Version) -> bool:
         if versions.fingerprint(record.path) != record.fingerprint:
@@ -312,8 +323,9 @@ class Manager:
             and time.monotonic() >= record.next_attempt
         )
 
-    def _mark(self, known: dict[int, _Version], wanted: set[int]) -> None:
+    def _mark(self, name: str) -> None:
         """Marks what is to be unloaded: never before a wanted version serves."""
+        known, wanted = self._models[name], self._wanted[name]
         serves = any(v in wanted and r.servable for v, r in known.items())
         for version, record in known.items():
             if version in wanted:
@@ -324,11 +336,15 @@ class Manager:
                 record.state = State.UNLOADING
 
     def _load_one(self) -> bool:
-        """Loads the newest version that waits for it; returns whether there was one."""
+        """Loads the newest version that may be loaded; returns whether there was one.
+
+        A version waits until those before it have answered and are gone.
+        """
         with self._changed:
             waiting = [
                 (version, name, record)
                 for name, known in self._models.items()
+                if all(r.state != State.UNLOADING for r in known.values())
                 for version, record in known.items()
                 if record.state == State.START
             ]
@@ -357,6 +373,8 @@ class Manager:
             record.state = State.END if error else State.AVAILABLE
             pause = self._options.load_retry_interval_micros / 1e6
             record.next_attempt = time.monotonic() + pause
+            # Before a newer one appears, in whose favour this one would wait as well.
+            self._mark(name)
         return True
 
     def _count_load(self, path, error, seconds) -> None:

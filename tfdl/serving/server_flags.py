@@ -156,14 +156,15 @@ _flag(
     _boolean,
     "onednn",
     False,
-    "Use oneDNN: faster convolutions. It keeps memory for every new shape of input, "
-    "without end for texts; for models whose inputs have one size.",
+    "Use oneDNN: somewhat faster convolutions. It compiles and keeps a kernel for "
+    "every new shape of input: for models whose inputs have one size.",
 )
 _flag(
     _integer,
     "tensorflow_intra_op_parallelism",
     0,
-    "Threads of one operation; 0 chooses.",
+    "Threads of one operation; 0 chooses: 1 with batching on up to four cores, else "
+    "the cores.",
 )
 _flag(_integer, "tensorflow_inter_op_parallelism", 0, "Operations at once; 0 chooses.")
 _flag(
