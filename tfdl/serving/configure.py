@@ -10,7 +10,15 @@ from absl import flags
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfdl.engine import errors
-from tfdl.serving import batching, manager, metrics, protos, status, versions
+from tfdl.serving import (
+    batching,
+    grpc_services,
+    manager,
+    metrics,
+    protos,
+    status,
+    versions,
+)
 from tfdl.serving.server import Options
 
 # As many threads as cores would leave the cores idle while requests are read and
@@ -54,7 +62,11 @@ def options(values: flags.FlagValues) -> Options:
         ).prometheus_config
         made.prometheus_path = (config.path or metrics.PATH) if config.enable else ""
     if values.ssl_config_file:
-        made.ssl = protos.read_text(values.ssl_config_file, protos.SSLConfig())
+        config = protos.read_text(values.ssl_config_file, protos.SSLConfig())
+        try:
+            made.ssl = grpc_services.credentials(config)
+        except errors.UserError as error:
+            raise errors.UserError(f"{values.ssl_config_file}: {error}") from None
     return made
 
 

@@ -111,7 +111,7 @@ class GrpcServer:
         address: HOST:PORT, or unix:PATH; several are possible.
         threads: requests that are worked on at once.
         max_request_bytes: of a message.
-        ssl: keys and certificates in PEM form, or None.
+        ssl: what `credentials` returns, or None.
     """
 
     def __init__(
@@ -140,13 +140,16 @@ class GrpcServer:
     def _bind(self, address: str, ssl) -> None:
         try:
             if ssl is None:
-                bound = self._server.add_insecure_port(address)
+                self._server.add_insecure_port(address)
             else:
-                bound = self._server.add_secure_port(address, _credentials(ssl))
+                self._server.add_secure_port(address, ssl)
         except RuntimeError:
-            bound = 0
-        if not bound and not address.startswith("unix:"):
-            raise errors.UserError(f"cannot listen on {address} for gRPC: in use?")
+            reason = "in use?"
+            if address.startswith("unix:"):
+                reason = "no folder to write to, or a path of over 107 characters?"
+            raise errors.UserError(
+                f"cannot listen on {address} for gRPC: {reason}"
+            ) from None
 
     def start(self) -> None:
         """Answers from now on."""
@@ -165,9 +168,27 @@ class GrpcServer:
         self._server.stop(grace).wait()
 
 
-def _credentials(config: protos.SSLConfig) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
+def credentials(config: protos.SSLConfig) -> grpc.ServerCredentials:
+    """Returns what a TLS server shows and asks for.
+
+    Raises:
+        UserError: the keys or certificates are not what they should be.
+    """
+    if config.client_verify and not config.custom_ca:
+        raise errors.UserError("client_verify is set without custom_ca")
+    made = grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,
         require_client_auth=config.client_verify,
     )
+    try:
+        # Keys are not looked at before a port is bound.
+        probe = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+        probe.add_secure_port("127.0.0.1:0", made)
+        probe.stop(None)
+    except RuntimeError:
+        raise errors.UserError(
+            "server_key, server_cert and custom_ca have to be PEM texts, and the key "
+            "that of the certificate"
+        ) from None
+    return made

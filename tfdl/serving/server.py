@@ -7,10 +7,11 @@ import socket
 import threading
 from collections.abc import Sequence
 
+import grpc
 import uvicorn
 
 from tfdl.engine import errors
-from tfdl.serving import manager, metrics, protos, versions
+from tfdl.serving import manager, metrics, versions
 from tfdl.serving.apis import Apis
 from tfdl.serving.batching import Batching
 from tfdl.serving.grpc_services import GrpcServer
@@ -45,7 +46,7 @@ class Options:
         num_request_iterations_for_warmup: times each is replayed.
         enable_serialization_as_tensor_content: packed answers over gRPC.
         prometheus_path: of the metrics; "" turns them off.
-        ssl: a protos.SSLConfig for gRPC.
+        ssl: for gRPC over TLS.
         models: how versions are found and loaded.
     """
 
@@ -64,7 +65,7 @@ class Options:
     num_request_iterations_for_warmup: int = 1
     enable_serialization_as_tensor_content: bool = False
     prometheus_path: str = metrics.PATH
-    ssl: protos.SSLConfig | None = None
+    ssl: grpc.ServerCredentials | None = None
     models: manager.Options = dataclasses.field(default_factory=manager.Options)
 
 
