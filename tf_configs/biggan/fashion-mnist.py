@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.description = "Fashion-MNIST, 32x32"
     config.data = "idx:data/fashion-mnist"
     config.augment = "flip"
-    config.generator.channels = config.discriminator.channels = 16
+    config.generator.channels, config.discriminator.channels = 16, 32
     config.generator_rate = config.discriminator_rate = 2e-4
     config.iterations = 20_000
     config.ema_decay, config.ema_start = 0.999, 1000

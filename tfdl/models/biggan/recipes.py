@@ -5,6 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tfdl.engine import config as config_lib
+from tfdl.models.biggan import presets
 
 IMAGENET = "folder:/data/imagenet"
 
@@ -23,8 +24,11 @@ def common(preset: str, **changes: Any) -> ConfigDict:
     config.sizes = "any"  # any: cropped and resized | exact: others are refused
     config.augment = "none"  # none | flip | crop | pad
     config.on_bad = "stop"  # stop | skip: unreadable pictures
-    config.generator = ConfigDict({"preset": preset, **changes})
-    config.discriminator = ConfigDict({"preset": preset, **changes})
+    # Fields of `plans.GeneratorConfig` and `.DiscriminatorConfig`.
+    for name, fields in presets.find(preset).items():
+        config[name] = ConfigDict(
+            {"preset": preset, "channels": fields["channels"], **changes}
+        )
     config.singular_values = 1  # followed per layer; 3 as in the paper's figures
     # One iteration.
     config.batch_size = 256
@@ -118,12 +122,15 @@ def digits() -> ConfigDict:
     config.data = "embedded:square-digits"
     config.batch_size = 32
     config.iteration.discriminator_steps = 2
-    config.generator_rate, config.discriminator_rate = 1e-3, 1e-3
-    config.iterations = 600
+    # Without a wider discriminator that learns faster the digits of a class soon
+    # look alike.
+    config.discriminator.channels = 16
+    config.generator_rate, config.discriminator_rate = 4e-4, 2e-3
+    config.iterations = 900
     config.ema_decay, config.ema_start = 0.99, 50
     config.standing.rows = 11
     config.evaluation.samples = 2000
-    config.eval_every = 200
-    config.checkpoint_every = 200
+    config.eval_every = 300
+    config.checkpoint_every = 300
     config.steps_per_loop = config.log_every = 20
     return config
