@@ -60,12 +60,17 @@ class AwdLstm(keras.layers.Layer):
 
     Args:
         config: sizes and rates.
+
+    Attributes:
+        plain_gradient: leave gradients to automatic differentiation, which is slower
+            but can be restored from a SavedModel.
     """
 
     def __init__(self, config: EncoderConfig, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.config = config
         self.random = SeedGenerator()
+        self.plain_gradient = False
         self.rnns = [
             LstmLayer(*widths, name=f"rnn{i}")
             for i, widths in enumerate(config.widths())
@@ -100,7 +105,9 @@ class AwdLstm(keras.layers.Layer):
         x = self.embed(token_ids, masks)
         raw, after = [], []
         for i, (rnn, (h, c)) in enumerate(zip(self.rnns, state, strict=True)):
-            x, h, c = rnn(x, h, c, masks.get(f"weight{i}"), training=training)
+            mask = masks.get(f"weight{i}")
+            fast = training and not self.plain_gradient
+            x, h, c = rnn(x, h, c, mask, training=fast)
             raw.append(x)
             after.append((tf.stop_gradient(h), tf.stop_gradient(c)))
             x = locked(x, masks.get(f"hidden{i}"))
