@@ -199,3 +199,28 @@ def test_distances_grow_with_the_difference_and_have_gradients(digits, spec):
         tape.watch(a)
         total = tf.reduce_sum(distance(a, tf.zeros_like(a)))
     assert np.isfinite(tape.gradient(total, a)).all()
+
+
+def test_pictures_may_be_read_while_they_are_looked_at(digits):
+    images, _ = digits
+    large = images[:70].repeat(16, 1).repeat(16, 2)
+
+    class Lazily:
+        shape, dtype = large.shape, large.dtype
+
+        def __len__(self):
+            return len(large)
+
+        def __getitem__(self, which):
+            found = large[which]
+            assert len(found) <= small_cnn._CHUNK
+            return found
+
+    pixels = extractors.open_extractor("pixels")
+    whole, lazy = pixels.reference(large, 16), pixels.reference(Lazily(), 32)
+    assert np.array_equal(whole.vectors, lazy.vectors)
+    assert small_cnn._small(Lazily()).shape == (70, 64, 64, 1)
+    assert np.array_equal(small_cnn._small(Lazily()), small_cnn._small(large))
+    both = whole.joined(pixels.measure([images[70:100]]))
+    assert both.count == 100 and both.probabilities is None
+    np.testing.assert_allclose(both.moments.mean, images[:100].reshape(100, 64).mean(0))

@@ -171,3 +171,18 @@ def test_conditional_networks_draw_labels_as_the_data_have_them():
 def test_wrong_options(changes, message):
     with pytest.raises(errors.UserError, match=message):
         evaluation.Options.of(options(**changes))
+
+
+def test_mirrored_pictures_count_too_and_are_read_in_parts(model, own):
+    images, _ = own
+    read = []
+
+    def pictures(which):
+        read.append(len(which))
+        return images[which]
+
+    lazily = evaluation.RealPictures(pictures, images.shape)
+    asked = options(metrics=("fid",), mirror=True)
+    found = evaluation.evaluate(model, lazily, None, asked)
+    assert found["real_images"] == 320 and max(read) <= 64
+    assert found == evaluation.evaluate(model, images, None, asked)

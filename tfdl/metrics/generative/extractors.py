@@ -52,6 +52,16 @@ class Measured:
         """How many pictures there were."""
         return self.moments.count
 
+    def joined(self, other: "Measured") -> "Measured":
+        """Returns the features of both sets as one."""
+        moments = Moments()
+        for part in (*_batches(self.vectors, 1024), *_batches(other.vectors, 1024)):
+            moments.update(part)
+        rows = None
+        if self.probabilities is not None and other.probabilities is not None:
+            rows = np.concatenate([self.probabilities, other.probabilities])
+        return Measured(moments, np.concatenate([self.vectors, other.vectors]), rows)
+
 
 class Callable:
     """A function of uint8 pictures [N, H, W, C] as an extractor.
@@ -121,13 +131,15 @@ class Callable:
         """Returns the features of a fixed set; kept in the cache by its checksum.
 
         Args:
-            images: uint8 [N, H, W, C].
+            images: uint8 [N, H, W, C], or what is sliced like such an array: only a
+                batch is looked at at a time.
             batch_size: pictures at a time.
         """
         if not self.sha256:  # nothing says that the function is the same next time
             return self.measure(_batches(images, batch_size))
         digest = hashlib.sha256(f"{self.name} {self.sha256} {images.shape}".encode())
-        digest.update(np.ascontiguousarray(images).tobytes())
+        for batch in _batches(images, batch_size):
+            digest.update(np.ascontiguousarray(batch).tobytes())
         name = f"features-{digest.hexdigest()[:32]}.npz"
         path = small_cnn.cache_folder() / name
         if path.is_file():

@@ -22,6 +22,7 @@ _CHANNELS = (16, 32, 64, WIDTH)
 _VERSION = 1
 _TURNS = 4
 _SIDES = (16, 32, 64)
+_CHUNK = 256
 _BATCH, _EPOCHS, _RATE = 64, 15, 2e-3
 _LEAST_STEPS, _MOST_STEPS = 200, 1500
 
@@ -57,10 +58,11 @@ def trained(
     """Returns the network of a set of pictures; it is trained once and kept.
 
     Args:
-        images: uint8 [N, H, W, C].
+        images: uint8 [N, H, W, C]; what is sliced like such an array will do.
         labels: [N]; None learns how far pictures are turned.
         cache: keep it in ~/.cache/tfdl/extractors, by the pictures' checksum.
     """
+    images = _small(images)
     path = cache_folder() / f"smallcnn-{_checksum(images, labels)}.npz"
     if cache and path.is_file():
         try:
@@ -186,6 +188,18 @@ def _fit(x: tf.Tensor, side: int) -> tf.Tensor:
     if height % side == 0 and height == width:
         return tf.nn.avg_pool2d(x, height // side, height // side, "VALID")
     return tf.image.resize(x, [side, side], antialias=True)
+
+
+def _small(images: np.ndarray) -> np.ndarray:
+    """Returns pictures of at most 64x64 as an array, whatever is sliced."""
+    size, most = images.shape[1], _SIDES[-1]
+    if size <= most:
+        return images[:]
+    parts = []
+    for start in range(0, len(images), _CHUNK):
+        part = tf.cast(images[start : start + _CHUNK], tf.float32)
+        parts.append(tf.cast(tf.round(_fit(part, most)), tf.uint8).numpy())
+    return np.concatenate(parts)
 
 
 def _checksum(images: np.ndarray, labels: np.ndarray | None) -> str:

@@ -112,9 +112,38 @@ class Options:
         return cls(**{k: tuple(v) if k in lists else v for k, v in values.items()})
 
 
+class RealPictures:
+    """Pictures that are read when they are looked at, sliced like an array.
+
+    Args:
+        read: indices [B] -> uint8 [B, H, W, C].
+        shape: (N, H, W, C).
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self,
+        read: Callable[[np.ndarray], np.ndarray],
+        shape: tuple[int, int, int, int],
+    ):
+        self._read, self.shape = read, shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, which: slice) -> np.ndarray:
+        return self._read(np.arange(len(self))[which])
+
+    @classmethod
+    def mirrored(cls, images: "np.ndarray | RealPictures") -> "RealPictures":
+        """Returns pictures turned from left to right."""
+        return cls(lambda which: images[which][:, :, ::-1], images.shape)
+
+
 def evaluate(
     model: keras.Model,
-    images: np.ndarray,
+    images: np.ndarray | RealPictures,
     labels: np.ndarray | None,
     options: Mapping[str, Any] | Options,
 ) -> dict[str, float | str]:
@@ -122,7 +151,8 @@ def evaluate(
 
     Args:
         model: the averaged generator.
-        images: real pictures, uint8 [N, H, W, C], of the model's size.
+        images: real pictures, uint8 [N, H, W, C], of the model's size; all that do not
+            fit into memory as `RealPictures`.
         labels: their classes, int [N] or one-hot [N, classes]; None without.
         options: see `Options`.
     """
@@ -176,10 +206,9 @@ class _Evaluation:
 
     def distances(self) -> dict[str, float | str]:
         options, extractor = self.options, self.extractor
-        images = self.images
+        real = extractor.reference(self.images)
         if options.mirror:
-            images = np.concatenate([images, images[:, :, ::-1]])
-        real = extractor.reference(images)
+            real = real.joined(extractor.reference(RealPictures.mirrored(self.images)))
         cutoff = options.truncation_cutoff
         if cutoff is None and options.truncation_psi is not None:
             cutoff = self.drawer.config.num_layers

@@ -323,7 +323,11 @@ class StyleGANTask(Task):
         from tfdl.models.stylegan import evaluation
 
         indices = np.arange(min(len(self.pictures), settings.pop("real_images")))
-        images = self.pictures.read(indices, self.pictures.resolution)
+        size = self.pictures.resolution
+        images = evaluation.RealPictures(
+            lambda rows: self.pictures.read(rows, size),
+            (len(indices), size, size, self.pictures.channels),
+        )
         labels = None
         if self.pictures.label_size:
             labels = self.pictures.label_rows(indices)
