@@ -434,11 +434,8 @@ class StyleGANTask(Task):
                 "thousands are needed for new ones"
             )
         for name, total in self.skips.totals.items():
-            count = int(total.numpy())
-            if count:
-                lines.append(
-                    f"{count} updates of the {name} were left out (NaN or Inf)"
-                )
+            if count := int(total.numpy()):
+                lines.append(f"NaN or Inf: {count} updates of the {name} left out")
         return lines
 
     def summary(self, before, after, model) -> list[str]:
