@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdl.data import bptt
-from tfdl.data.text_corpora import held_out
+from tfdl.data.text_corpora import balanced, held_out
 from tfdl.engine import errors, model_dir
 from tfdl.engine.learner import Learner
 from tfdl.models.ulmfit import (
@@ -41,7 +41,11 @@ class LanguageModelTask(UlmfitTask):
         if self.source:
             self.read_source()
         corpus = self.read_corpus(config.data)
-        if corpus.validation:
+        if config.examples:
+            # The classifier's own subset of the same seed.
+            chosen = balanced(corpus.train, config.examples, config.seed)
+            train, valid = held_out(chosen, config.held_out)
+        elif corpus.validation:
             train, valid = corpus.train, corpus.validation
         else:
             # Labels are not used: all texts of a task may be read.

@@ -166,6 +166,7 @@ def language_model() -> ConfigDict:
     config.bptt = 70
     config.windows = "fastai2"  # awd-lstm-lm | fastai07 | fastai1 | fastai2
     config.window_multiple = 0  # lengths are multiples of it: few are compiled
+    config.examples = 0  # read only so many labelled documents; 0: all text
     config.rescale_rate = False  # rates in proportion to the window's length
     config.sampled_softmax = 0  # words that stand for the vocabulary; 0: all
     config.sample_tokens = 60  # of the text that is generated to be looked at
