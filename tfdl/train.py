@@ -132,8 +132,12 @@ def _report(record: dict, workdir: pathlib.Path) -> None:
     for name, stage in record["stages"].items():
         for metric, after in stage["after"].items():
             before = stage["before"].get(metric)
-            was = f"{before:.4g} -> " if before is not None else ""
-            lines.append(f"  {name:<12} {metric:<28} {was}{after:.4g}")
+            shown = after
+            if not isinstance(after, str):
+                shown = (
+                    f"{after:.4g}" if before is None else f"{before:.4g} -> {after:.4g}"
+                )
+            lines.append(f"  {name:<12} {metric:<28} {shown}")
     lines += [f"  {line}" for line in record["remarks"]]
     lines += [
         "",

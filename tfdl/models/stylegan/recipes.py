@@ -127,17 +127,15 @@ def small(resolution: int, channels: int) -> ConfigDict:
     config = base(resolution)
     config.generator.num_channels = channels
     for network in (config.generator, config.discriminator):
-        network.fmap_base = 512
-        network.fmap_max = 64
+        network.fmap_base, network.fmap_max = 8 * resolution, resolution
     config.generator.latent_size = config.generator.dlatent_size = 64
-    config.generator.mapping_fmaps = 64
-    config.generator.mapping_layers = 4
-    config.growing.start = 8
-    config.growing.stable_kimg = config.growing.transition_kimg = 20.0
-    config.growing.total_kimg = 160.0
+    config.generator.mapping_fmaps, config.generator.mapping_layers = 64, 4
+    config.growing.stable_kimg = config.growing.transition_kimg = 16.0
+    config.growing.total_kimg = 96.0
     config.growing.batch_sizes = "0:16 8:64 16:32"
-    config.growing.rates = "0:0.002"
-    config.growing.ticks = "0:20"
+    config.growing.rates = "0:0.003"
+    config.growing.ticks = "0:16"
     config.ema_half_life_kimg = 2.0
     config.evaluation.samples = config.evaluation.real_images = 1000
+    config.log_every, config.steps_per_loop = 100, 50
     return config
