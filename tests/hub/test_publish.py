@@ -333,6 +333,17 @@ def test_bad_flags(saved, tmp_path, capsys, flags, told):
     assert not (tmp_path / "r").exists()
 
 
+def test_hostile_archive_by_the_verb(tmp_path, capsys):
+    with tarfile.open(tmp_path / "m.tar.gz", "w:gz") as archive:
+        for made, data in [member("saved_model.pb"), member("../../../../out")]:
+            archive.addfile(made, io.BytesIO(data))
+    arguments = [f"--saved_model={tmp_path / 'm.tar.gz'}", "--task=text-embedding"]
+    arguments += ["--handle=me/x/1", f"--destination=folder:{tmp_path / 'r'}"]
+    assert run_verb(*arguments) == 1
+    assert "no name for a module's file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tar.gz"]
+
+
 # --- Kaggle ----------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -146,6 +147,26 @@ def test_nothing_appears_when_a_step_fails(tmp_path):
     with pytest.raises(errors.UserError, match="no"):
         saved_model.save(tmp_path / "m", module, {"s": signature}, complete)
     assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_full_disk(tmp_path):
+    """Nothing is left behind, and the reason is named."""
+    module = tf.Module()
+    module.weight = tf.Variable(tf.zeros([300, 300]))
+    signature = tf.function(lambda x: {"y": x * module.weight[0, 0]})
+    signature = signature.get_concrete_function(x=tf.TensorSpec([None], name="x"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on files stops the write in the midst, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(errors.UserError) as caught:
+            saved_model.save(tmp_path / "m", module, {"s": signature})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == f"cannot write to {tmp_path / 'm'}: File too large"
+    assert list((tmp_path / "m").iterdir()) == []
+    saved_model.save(tmp_path / "m", module, {"s": signature})
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import dataclasses
 import pathlib
 import shutil
 from collections.abc import Mapping
-
-import tensorflow as tf
+from typing import NamedTuple
 
 from tfdl.engine import errors, exports, files, model_dir, registry
 from tfdl.hub import archives, documentation, folder, interface, kaggle
 from tfdl.hub.handles import Handle
-from tfdl.serving import description
+from tfdl.serving import description, saved_model
 
 NO_OUTPUTS = {"": "what the model's own documentation says"}
 
@@ -64,9 +63,7 @@ def from_model_dir(directory: files.PathLike, scratch: pathlib.Path) -> list[Can
     candidates = []
     for suffix, module in modules.items():
         target = scratch / (suffix or "main")
-        tf.saved_model.save(
-            module.root, str(target), signatures=dict(module.signatures)
-        )
+        saved_model.write(target, module.root, module.signatures)
         measured = metrics if module.card.fine_tunable else {}
         candidates.append(Candidate(suffix, target, module.card, measured))
     return candidates
@@ -150,6 +147,28 @@ def pages(candidates: list[Candidate], options: Options) -> dict[str, str]:
     return result
 
 
+class _Entry(NamedTuple):
+    """What is published: `name` in the scratch folder, `handle` for the world."""
+
+    name: str
+    folder: pathlib.Path
+    handle: Handle
+    page: str
+
+
+def _entries(candidates: list[Candidate], options: Options) -> list[_Entry]:
+    texts = pages(candidates, options)
+    return [
+        _Entry(
+            candidate.suffix or "main",
+            candidate.folder,
+            options.handle.with_suffix(candidate.suffix),
+            texts[candidate.suffix],
+        )
+        for candidate in candidates
+    ]
+
+
 def to_folder(
     root: pathlib.Path,
     scratch: pathlib.Path,
@@ -158,28 +177,25 @@ def to_folder(
     dry_run: bool,
 ) -> list[dict[str, object]]:
     """Publishes all candidates in a registry folder; returns a record of each."""
-    texts = pages(candidates, options)
-    packed = {}
-    for candidate in candidates:
-        packed[candidate.suffix] = scratch / f"{candidate.suffix or 'main'}.tar.gz"
-        archives.pack(candidate.folder, packed[candidate.suffix])
-        handle = options.handle.with_suffix(candidate.suffix)
-        folder.check_free(root, handle, packed[candidate.suffix])
+    entries, packed = _entries(candidates, options), []
+    for entry in entries:
+        archive = scratch / f"{entry.name}.tar.gz"
+        archives.pack(entry.folder, archive)
+        folder.check_free(root, entry.handle, archive)
+        packed.append(archive)
     records = []
-    for candidate in candidates:
-        handle = options.handle.with_suffix(candidate.suffix)
-        archive = packed[candidate.suffix]
+    for entry, archive in zip(entries, packed, strict=True):
         record: dict[str, object] = {
-            "handle": str(handle),
-            "address": f"{options.base_url}/{handle}",
+            "handle": str(entry.handle),
+            "address": f"{options.base_url}/{entry.handle}",
             "sha256": archives.sha256(archive),
             "bytes": archive.stat().st_size,
         }
-        where = folder.paths(root, handle)
         if dry_run:
+            where = folder.paths(root, entry.handle)
             record |= {name: str(path) for name, path in where.items()}
         else:
-            record |= folder.add(root, handle, archive, texts[candidate.suffix])
+            record |= folder.add(root, entry.handle, archive, entry.page)
         records.append(record)
     return records
 
@@ -191,13 +207,11 @@ def to_kaggle(
     dry_run: bool,
 ) -> list[dict[str, object]]:
     """Uploads all candidates to Kaggle Models; returns a record of each."""
-    texts = pages(candidates, options)
     records = []
-    for candidate in candidates:
-        handle = options.handle.with_suffix(candidate.suffix)
-        upload = scratch / f"upload-{candidate.suffix or 'main'}"
-        shutil.copytree(candidate.folder, upload)
-        (upload / "README.md").write_text(texts[candidate.suffix], encoding="utf-8")
+    for entry in _entries(candidates, options):
+        upload = scratch / f"upload-{entry.name}"
+        shutil.copytree(entry.folder, upload)
+        (upload / "README.md").write_text(entry.page, encoding="utf-8")
         send = kaggle.describe if dry_run else kaggle.upload
-        records.append(send(upload, handle, options.variation, options.license))
+        records.append(send(upload, entry.handle, options.variation, options.license))
     return records

@@ -1,5 +1,6 @@
 """Writing SavedModels into the layout that TF Serving reads."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from tfdl.engine import errors, files
+from tfdl.serving import status
 
 
 def next_version(base: files.PathLike) -> int:
@@ -49,7 +51,7 @@ def save(
         # TF Serving looks at folders with whole numbers as names only.
         scratch = pathlib.Path(tempfile.mkdtemp(dir=base, prefix=".export."))
         os.chmod(scratch, 0o755)
-        tf.saved_model.save(module, str(scratch), signatures=dict(signatures))
+        write(scratch, module, signatures)
         if complete is not None:
             complete(scratch)
         while True:
@@ -60,14 +62,30 @@ def save(
             except OSError:
                 if not target.exists():
                     raise
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "message", None) or error.strerror or str(error)
-        raise errors.UserError(
-            f"cannot write to {base}: {' '.join(str(reason).split())[:200]}"
-        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise errors.UserError(f"cannot write to {base}: {reason}") from None
     finally:
         if scratch is not None and scratch.exists():
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write(
+    folder: pathlib.Path,
+    module: tf.Module | tf.train.Checkpoint,
+    signatures: Mapping[str, tf.types.experimental.ConcreteFunction],
+) -> None:
+    """Writes a SavedModel into a folder.
+
+    Raises:
+        OSError: the folder cannot be written to or the disk is full.
+    """
+    try:
+        tf.saved_model.save(module, str(folder), signatures=dict(signatures))
+    except tf.errors.OpError as error:
+        # The name of a temporary file, then what was wrong.
+        reason = status.from_exception(error).message.rsplit("; ", 1)[-1]
+        raise OSError(errno.EIO, reason, str(folder)) from None
 
 
 def size(folder: files.PathLike) -> int:

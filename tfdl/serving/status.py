@@ -78,6 +78,7 @@ def from_exception(error: BaseException) -> StatusError:
 def _clean(message: str) -> str:
     """Strips what TensorFlow adds to a kernel's message."""
     message = message.split("<stack traces unavailable>\n")[-1]
+    message = re.sub(r"\{\{function_node [^}]*\}\} ?", "", message)
     message = re.split(r"\s*\[\[\{\{node|\s*\[Op:", message)[0]
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return " ".join(lines)[:1000]
