@@ -168,6 +168,19 @@ def test_sizes_come_from_the_file(tmp_path):
     assert config["labels"] == ["a", "b", "c", "d"]
 
 
+def test_one_vocabulary_of_several(tmp_path):
+    """The one whose name goes with the weights', or none is guessed."""
+    shutil.copy(golden("ulmfit", "lm_v2.pth"), tmp_path / "lm_bwd.pth")
+    for name, last in (("itos_fwd.pkl", "a"), ("itos_bwd.pkl", "b")):
+        tokens = ["xxunk", "xxpad", *map(str, range(57)), last]
+        (tmp_path / name).write_bytes(pickle.dumps(tokens))
+    module.convert(tmp_path / "lm_bwd.pth", tmp_path / "m")
+    assert vocabulary_transfer.read_vocab(tmp_path / "m")[-1] == "b"
+    (tmp_path / "lm_bwd.pth").rename(tmp_path / "lm.pth")
+    with pytest.raises(errors.UserError, match="several vocabularies lie beside it"):
+        module.convert(tmp_path / "lm.pth", tmp_path / "n")
+
+
 def test_vocabulary_remap(tmp_path):
     model = convert("lm_v2.pth", tmp_path / "m")[0]
     arrays = load("io_vocab_remap.npz")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -196,13 +197,21 @@ def _beside(weights: pathlib.Path, rows: int, generation: str) -> list[str] | No
         itos = read_itos(path)
         if len(itos) == rows and (generation == "v0.7") == is_v07(itos):
             fitting.append((path, itos))
-    if len(fitting) > 1:
+    # The one that shares most of its name with the weights, as v2 or fwd.
+    words = _words(weights)
+    fitting.sort(key=lambda pair: -len(words & _words(pair[0])))
+    alike = [len(words & _words(path)) for path, _ in fitting[:2]]
+    if len(alike) > 1 and alike[0] == alike[1] and fitting[0][1] != fitting[1][1]:
         names = ", ".join(path.name for path, _ in fitting)
         raise UserError(
             f"{weights}: several vocabularies lie beside it ({names}); name one with "
             "--option=vocab=FILE"
         )
     return fitting[0][1] if fitting else None
+
+
+def _words(path: pathlib.Path) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", path.stem.lower()))
 
 
 def is_v07(itos: list[str]) -> bool:
