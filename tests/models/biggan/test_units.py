@@ -179,6 +179,11 @@ def test_rows_by_truncation():
         assert row(truncation, "hf") == pytest.approx(found, abs=1e-4)
         given = tf.constant(truncation, tf.float32)
         assert row(given, "hf") == pytest.approx(found, abs=1e-4)
+    graph = tf.function(lambda x: Rows(x, 51, "hf").of(table)[..., 0])
+    for given in (
+        tf.constant(list(expected), dtype) for dtype in ("float32", "float64")
+    ):
+        np.testing.assert_allclose(graph(given), list(expected.values()), atol=1e-4)
     grid = np.linspace(0.005, 1, 200).astype("float32")
     many = row(tf.constant(grid), "linear")
     np.testing.assert_allclose(many, grid * 50, atol=1e-3)

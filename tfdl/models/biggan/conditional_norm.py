@@ -49,8 +49,8 @@ class Rows:
         if interpolation == "hf":
             if given.dtype != tf.float64:
                 # The number that a person wrote.
-                value = tf.round(value * 1e6) / 1e6
-            place = value / (1.0 / (count - 1))
+                value = _divided(tf.round(value * 1e6), 1e6)
+            place = _divided(value, 1.0 / (count - 1))
         else:
             place = value * (count - 1)
             whole = tf.round(place)
@@ -72,6 +72,12 @@ class Rows:
         table = tf.convert_to_tensor(table)
         first = self._first[..., None] * tf.gather(table, self._low)
         return first + self._second[..., None] * tf.gather(table, self._high)
+
+
+def _divided(value: tf.Tensor, by: float) -> tf.Tensor:
+    # Graphs turn an ordinary division by a constant into a product, which rounds
+    # otherwise.
+    return tf.math.divide_no_nan(value, tf.constant(by, value.dtype))
 
 
 class BatchNorm(keras.layers.Layer):
