@@ -15,6 +15,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from tests.models.bert.tiny import save
 from tfdl import export as export_verb
 from tfdl.engine import errors, exports
+from tfdl.hub import documentation
 from tfdl.serving import configuration, description, saved_model, warmup
 
 FLAG = re.compile(r"--(\w+)=(\S+)")
@@ -193,7 +194,7 @@ def test_warm_ups_fit_their_signature(tmp_path, inputs, told):
         lambda d: d["card"].update(usage=3),
         lambda d: d["card"].update(inputs={"x": 1}),
         lambda d: d["card"].update(more="x"),
-        lambda d: d.update(metrics={"accuracy": "high"}),
+        lambda d: d.update(metrics={"accuracy": [1]}),
         lambda d: d.update(format=2),
         lambda d: d.update(card=None),
     ],
@@ -205,6 +206,15 @@ def test_damaged_description(base, tmp_path, damage):
     (tmp_path / description.NAME).write_text(json.dumps(content))
     with pytest.raises(errors.UserError, match=r"tfdl\.json"):
         description.read(tmp_path)
+
+
+def test_metrics_of_all_sorts(tmp_path):
+    found = {"fid": 3.5, "extractor": "inception", "images": 10, "curve": [1, 2]}
+    (tmp_path / "evaluation.json").write_text(json.dumps({**found, "log": "x" * 999}))
+    del found["curve"]
+    assert description.metrics(tmp_path) == found
+    text = documentation._metrics({**found, "extractor": "a|b\nc"})
+    assert "| fid | 3.5 |" in text and "| extractor | a\\|b c |" in text
 
 
 def test_damaged_evaluation(tmp_path):

@@ -39,7 +39,7 @@ class Page:
     handle: Handle
     card: exports.Card
     interface: Interface
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | str]
     asset_path: str
     needs_text: bool
     addresses: Mapping[str, str]
@@ -119,8 +119,15 @@ def _values(values: Mapping[str, str]) -> str:
     return "A dict:\n\n" + "\n".join(f"*   `{k}`: {v}" for k, v in values.items())
 
 
-def _metrics(metrics: Mapping[str, float]) -> str:
+def _metrics(metrics: Mapping[str, float | str]) -> str:
     if not metrics:
         return "Not measured."
-    rows = [f"| {name} | {value:.6g} |" for name, value in metrics.items()]
+    rows = [f"| {name} | {_cell(value)} |" for name, value in metrics.items()]
     return "\n".join(["| metric | value |", "| --- | --- |", *rows])
+
+
+def _cell(value: float | str) -> str:
+    """Returns a metric as a table shows it."""
+    if isinstance(value, str):
+        return " ".join(value.split()).replace("|", "\\|")
+    return f"{value:.6g}"

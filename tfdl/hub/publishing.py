@@ -47,7 +47,7 @@ class Candidate:
     suffix: str
     folder: pathlib.Path
     card: exports.Card
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | str]
 
 
 def from_model_dir(directory: files.PathLike, scratch: pathlib.Path) -> list[Candidate]:

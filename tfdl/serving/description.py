@@ -12,6 +12,7 @@ from tfdl.engine import errors, exports, files
 NAME = pathlib.PurePath("assets.extra") / "tfdl.json"
 FORMAT = 1
 MAX_BYTES = 1 << 20
+MAX_WORD = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +21,14 @@ class Description:
 
     model: str
     card: exports.Card
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | str]
 
 
-def metrics(model_dir: files.PathLike) -> dict[str, float]:
+def metrics(model_dir: files.PathLike) -> dict[str, float | str]:
     """Returns what `tfdl evaluate` measured of a model directory, {} if nothing.
+
+    Numbers, and words such as the name of the network that measured. What is longer,
+    lists for example, is left out.
 
     Raises:
         UserError: `evaluation.json` is damaged.
@@ -32,7 +36,8 @@ def metrics(model_dir: files.PathLike) -> dict[str, float]:
     path = pathlib.Path(model_dir) / "evaluation.json"
     if not path.is_file():
         return {}
-    return _numbers(path, _read_object(path))
+    found = _read_object(path)
+    return {name: value for name, value in found.items() if _is_metric(value)}
 
 
 def write(folder: pathlib.Path, description: Description) -> None:
@@ -62,7 +67,7 @@ def read(folder: files.PathLike) -> Description | None:
     if content.get("format") != FORMAT or not isinstance(model, str):
         raise errors.UserError(f"{path} is not a description of this version of tfdl")
     return Description(
-        model, _card(path, card), _numbers(path, content.get("metrics", {}))
+        model, _card(path, card), _metrics(path, content.get("metrics", {}))
     )
 
 
@@ -76,12 +81,16 @@ def _read_object(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def _numbers(path: pathlib.Path, values: Any) -> dict[str, float]:
-    if not isinstance(values, dict) or not all(
-        isinstance(value, int | float) for value in values.values()
-    ):
-        raise errors.UserError(f"{path}: metrics have to be numbers by name")
-    return {name: float(value) for name, value in values.items()}
+def _metrics(path: pathlib.Path, values: Any) -> dict[str, float | str]:
+    if not isinstance(values, dict) or not all(map(_is_metric, values.values())):
+        raise errors.UserError(f"{path}: metrics have to be numbers or words by name")
+    return dict(values)
+
+
+def _is_metric(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= MAX_WORD
+    return isinstance(value, int | float)
 
 
 def _card(path: pathlib.Path, values: Any) -> exports.Card:
