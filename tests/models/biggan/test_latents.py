@@ -51,6 +51,7 @@ def test_seeds():
         assert not np.array_equal(first, latents.sample(4, 6, 0.5, mode, seed=2))
         parts = [latents.sample(4, 6, 0.5, mode, seed=(1, part)) for part in (0, 1)]
         assert not np.array_equal(*parts)
+        assert latents.sample(1, 2, 0.5, mode, seed=-1).shape == (1, 2)
 
 
 def test_straight_lines():

@@ -158,17 +158,19 @@ def _nearest(
     is the product of its row and the pictures' features, so that the class of the
     largest sum is the one its row points to.
     """
-    images, labels = measuring.real_pictures(data, size, _PICTURES * len(data.classes))
     channels = discriminator.config.image_channels
     classes = discriminator.config.num_classes
+    pictures = measuring.RealPictures(data, size, channels, len(data))
 
     @tf.function(reduce_retracing=True)
     def logits(image, label):
         return discriminator({"image": image, "label": label})["logits"]
 
     result = {}
-    for new in np.unique(labels):
-        batch = to_float(tf.constant(images[labels == new][:_PICTURES]), channels)
+    for new in np.unique(data.labels):
+        own = np.flatnonzero(data.labels == new)[:_PICTURES]
+        images = np.concatenate([pictures[i : i + 1] for i in own])
+        batch = to_float(tf.constant(images), channels)
         sums = [
             float(tf.reduce_sum(logits(batch, tf.fill([len(batch)], old))))
             for old in range(classes)

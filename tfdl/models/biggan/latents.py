@@ -42,6 +42,12 @@ def check(mode: str, truncation: float) -> float:
     return value
 
 
+def random_state(*seed: int) -> np.random.RandomState:
+    """Returns NumPy's generator of a seed, or of several numbers together."""
+    parts = [number % 2**32 for number in seed]
+    return np.random.RandomState(parts[0] if len(parts) == 1 else parts)
+
+
 def sample(
     count: int,
     dim: int,
@@ -63,7 +69,7 @@ def sample(
         UserError: see `check`.
     """
     truncation = check(mode, truncation)
-    state = np.random.RandomState(seed)
+    state = random_state(*(seed if isinstance(seed, Sequence) else (seed,)))
     if mode == "scaled":
         values = stats.truncnorm.rvs(
             -BOUND, BOUND, size=(count, dim), random_state=state

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfdl.data import square_images
 from tfdl.data.image_sources import ImageSource
@@ -15,8 +16,8 @@ from tfdl.models.biggan.sampling import Sampler
 # Neighbours of precision, recall, density and coverage, and pictures they are of.
 _K, _MOST_NEIGHBOURS = 5, 5000
 _SPLITS = 10
-# Pictures that are held for their features.
 MOST_REAL = 50_000
+_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +60,8 @@ class Measure:
     def __init__(self, options: Options, source: ImageSource, size: int, channels: int):
         self.options = options
         self.channels = channels
-        images, labels = real_pictures(source, size, options.real)
-        if channels == 1:
-            images = grey(images)
+        images = RealPictures(source, size, channels, options.real)
+        labels = source.labels[images.chosen]
         self.extractor = extractors.open_extractor(options.extractor, images, labels)
         self.real = self.extractor.reference(images)
 
@@ -115,24 +115,41 @@ class Measure:
         return result
 
 
-def real_pictures(
-    source: ImageSource, size: int, most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pictures uint8 [N, size, size, 3] and labels, spread over the source."""
-    import tensorflow as tf
+class RealPictures:
+    """Pictures of a source, spread over it, read when they are sliced.
 
-    count = min(len(source), most)
-    chosen = np.linspace(0, len(source) - 1, count).astype(np.int64)
-    batch = 256
-    padded = np.concatenate([chosen, np.full(-count % batch, -1, np.int64)])
-    table = padded.reshape(-1, batch)
-    rows = tf.data.Dataset.from_tensor_slices({"index": table, "position": table})
-    images, labels = [], []
-    for made in square_images.square_images(source, rows, size):
-        real = made["weight"].numpy() > 0
-        images.append(made["image"].numpy()[real])
-        labels.append(made["label"].numpy()[real])
-    return np.concatenate(images), np.concatenate(labels)
+    Args:
+        source: where they are.
+        size: their side.
+        channels: 3, or 1 for grey ones.
+        most: how many at most.
+
+    Attributes:
+        shape: [N, size, size, channels].
+        chosen: which they are, int64 [N].
+    """
+
+    def __init__(self, source: ImageSource, size: int, channels: int, most: int):
+        count = min(len(source), most)
+        self.chosen = np.linspace(0, len(source) - 1, count).astype(np.int64)
+        self.shape = (count, size, size, channels)
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, which: slice) -> np.ndarray:
+        """Returns uint8 [n, size, size, channels] of a slice."""
+        chosen = self.chosen[which]
+        if not len(chosen):
+            return np.zeros([0, *self.shape[1:]], np.uint8)
+        table = np.concatenate([chosen, np.full(-len(chosen) % _BATCH, -1, np.int64)])
+        table = table.reshape(-1, _BATCH)
+        rows = tf.data.Dataset.from_tensor_slices({"index": table, "position": table})
+        made = square_images.square_images(self._source, rows, self.shape[1])
+        images = np.concatenate([batch["image"].numpy() for batch in made])
+        images = images[: len(chosen)]
+        return grey(images) if self.shape[3] == 1 else images
 
 
 def grey(images: np.ndarray) -> np.ndarray:

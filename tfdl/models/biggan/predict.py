@@ -86,7 +86,7 @@ class Predictor:
         """Returns `count` classes: those asked for in turn, or drawn ones."""
         if self.labels:
             return np.resize(np.array(self.labels, np.int32), count)
-        state = np.random.RandomState((self.request.seed, 5))
+        state = latents.random_state(self.request.seed, 5)
         classes = len(self.names)
         order = state.permutation(classes)[:count]
         return (

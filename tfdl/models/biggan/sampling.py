@@ -120,7 +120,7 @@ class Sampler:
                 places = number * batch_size + np.arange(batch_size)
                 chosen = np.asarray(labels, np.int32)[places % len(labels)]
             else:
-                state = np.random.RandomState((seed, 4, number))
+                state = latents.random_state(seed, 4, number)
                 chosen = state.randint(0, self.config.num_classes, batch_size)
             chosen = chosen.astype(np.int32)[:rows]
             yield self.draw(z[:rows], chosen, truncation), chosen

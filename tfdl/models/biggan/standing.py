@@ -46,7 +46,7 @@ class Standing:
             z = latents.sample(
                 self.batch_size, dim, truncation, self.mode, (self.seed, 1, i)
             )
-            state = np.random.RandomState((self.seed, 2, i))
+            state = latents.random_state(self.seed, 2, i)
             yield z, state.randint(0, num_classes, self.batch_size).astype(np.int32)
 
 
