@@ -11,6 +11,7 @@ from tfdl.metrics.generative import (
     extractors,
     frechet,
     inception,
+    inception_graph,
     neighbours,
     perceptual,
     small_cnn,
@@ -165,6 +166,69 @@ def test_inception_equals_pytorch_fid():
     features, probabilities = network(tf.constant(images))
     np.testing.assert_allclose(features, data["out"], atol=1e-4)
     assert probabilities.shape == (2, 1008)
+
+
+def graph_of(arrays):
+    """Returns the TensorFlow graph that would hold a PyTorch file's weights."""
+    graph = tf.compat.v1.GraphDef()
+
+    def constant(name, value):
+        node = graph.node.add(name=name, op="Const")
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+
+    for original, name in inception_graph._layers().items():
+        kernel = arrays[f"{name}.conv.weight"].transpose(2, 3, 1, 0)
+        constant(f"{original}/conv2d_params", np.ascontiguousarray(kernel))
+        norm = f"{original}/batchnorm"
+        node = graph.node.add(name=norm, op="BatchNormWithGlobalNormalization")
+        node.attr["scale_after_normalization"].b = True
+        for ours, theirs in (
+            ("running_mean", "moving_mean"),
+            ("running_var", "moving_variance"),
+            ("bias", "beta"),
+            ("weight", "gamma"),
+        ):
+            constant(f"{norm}/{theirs}", arrays[f"{name}.bn.{ours}"])
+    constant("softmax/weights", np.ascontiguousarray(arrays["fc.weight"].T))
+    return graph
+
+
+def test_inception_from_the_original_graph(tmp_path):
+    data = np.load(golden("generative", "inception.npz"))
+    random = np.random.RandomState(0)
+    arrays = {}
+    for name, shape in zip(data["names"], data["shapes"], strict=True):
+        # The network, 16 times narrower.
+        shape = [
+            n if n < 16 or n == 1008 else n // 16 for n in ast.literal_eval(str(shape))
+        ]
+        arrays[str(name)] = random.uniform(0.1, 0.3, shape).astype(np.float32) - (
+            0.2 if len(shape) == 4 else 0
+        )
+    graph = graph_of(arrays)
+    path = tmp_path / "classify_image_graph_def.pb"
+    path.write_bytes(graph.SerializeToString())
+    official = extractors.open_extractor(f"inception:{path}")
+    assert official.metric("fid") == "fid"
+    images = random.randint(0, 256, size=(2, 75, 75, 3)).astype(np.uint8)
+    expected, probabilities = inception.Inception(arrays)(images)
+    found = official(images)
+    np.testing.assert_allclose(found.vectors, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.probabilities, probabilities, rtol=1e-5)
+    assert found.vectors.shape == (2, 128) and np.ptp(found.vectors) > 0
+
+    path.write_bytes(graph.SerializeToString()[:-1000])
+    with pytest.raises(errors.UserError, match="is no TensorFlow graph, or is damaged"):
+        inception_graph.read(path)
+    bomb = next(n for n in graph.node if n.name == "mixed_4/conv/conv2d_params")
+    bomb.attr["value"].tensor.tensor_shape.dim[0].size = 1 << 40
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(errors.UserError, match="does not fill"):
+        inception_graph.read(path)
+    bomb.op = "ReadFile"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(errors.UserError, match="no constant mixed_4/conv/conv2d"):
+        inception_graph.read(path)
 
 
 def test_lpips_equals_the_lpips_package():

@@ -1,7 +1,7 @@
 """The Inception network of FID and Inception Score, from its converted weights.
 
-The network is that of `classify_image_graph_def.pb` (2015-12-05); its weights circulate
-as the PyTorch files of pytorch-fid and torch-fidelity
+The network is that of `classify_image_graph_def.pb` (2015-12-05). That file is read,
+and the PyTorch files of pytorch-fid and torch-fidelity with the same weights
 (`pt_inception-2015-12-05-6726825d.pth`). Torchvision's Inception has the same names and
 other weights and pools: its files are refused by their number of classes.
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfdl.checkpoints import torch_archive
 from tfdl.engine import errors, files
-from tfdl.metrics.generative import extractors
+from tfdl.metrics.generative import extractors, inception_graph
 
 NAME = "inception-2015-12-05"
 SIDE, CLASSES = 299, 1008
@@ -137,7 +137,10 @@ def open_inception(path: files.PathLike) -> extractors.Callable:
         UserError: the file is missing, or is not this network's.
     """
     path = files.require_file(path)
-    arrays = torch_archive.read(path)
+    if path.suffix == ".pb":
+        arrays = inception_graph.read(path)
+    else:
+        arrays = torch_archive.read(path)
     if not isinstance(arrays, Mapping):
         raise errors.UserError(f"{path} holds no weights by name")
     classes = len(arrays["fc.weight"]) if "fc.weight" in arrays else CLASSES
