@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import servers
+from tfdl.serving import json_tensor
+from tfdl.serving.status import StatusError
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,20 @@ class TestPredict:
             200,
             {"predictions": [0.5, 1.0, -2.5]},
         )
+
+    def test_integers(self, client):
+        low = -(1 << 31)
+        for value in (0, -3, low):
+            body = {"signature_name": "slow", "instances": [value]}
+            assert client.post(":predict", body) == (200, {"predictions": [value]})
+        body["instances"] = [low - 1]
+        error(client.post(":predict", body), 400, "not of expected type: int32")
+        for dtype in (tf.int8, tf.int64, tf.uint8, tf.uint64):
+            for value in (dtype.min, dtype.max):
+                assert json_tensor._value(value, dtype) == value
+            for value in (dtype.min - 1, dtype.max + 1):
+                with pytest.raises(StatusError, match="is not of expected type"):
+                    json_tensor._value(value, dtype)
 
     def test_columns(self, client):
         assert client.post(":predict", {"inputs": [1.0, 2]}) == (

@@ -278,8 +278,8 @@ def _value(value, dtype: tf.DType):
         if dtype.is_floating:
             return float(value)
         if dtype.is_integer and isinstance(value, int):
-            low, high = dtype.limits
-            if low <= value <= high:
+            # `dtype.limits` starts at 0, whatever the type.
+            if dtype.min <= value <= dtype.max:
                 return value
     raise status.invalid(
         f"JSON Value: {_told(value)} Type: {_kind(value)} is not of expected type: "
