@@ -284,3 +284,20 @@ def test_grey_pictures_as_pillow_makes_them():
 def test_fields_that_make_no_sense(field, value):
     with pytest.raises(errors.UserError):
         Steps(**{field: value})
+
+
+@pytest.mark.parametrize("learns", ["discriminator", "generator"])
+def test_each_network_wins_against_the_other_held_still(learns):
+    _, iteration = make(OPTIONS, discriminator_steps=1)
+    rates = {"generator": 0.0, "discriminator": 0.0, learns: 5e-3}
+    run = tf.function(lambda batch: iteration(batch, PHASE, rates))
+    made = batch(count=1)
+    first = {name: float(x[0]) for name, x in run(made).items()}
+    for _ in range(150):
+        last = {name: float(x[0]) for name, x in run(made).items()}
+    if learns == "discriminator":
+        losses = ("discriminator_real_loss", "discriminator_fake_loss")
+        assert sum(last[name] for name in losses) < 0.1
+        assert last["discriminator_accuracy"] == 1.0
+    else:
+        assert last["generator_loss"] < first["generator_loss"] - 1.0
