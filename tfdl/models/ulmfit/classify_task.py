@@ -1,5 +1,6 @@
 """Fine-tuning the classifier (ULMFiT section 3.3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,12 @@ from tfdl.models.ulmfit import confusion_picture, steps, vocabulary_transfer
 from tfdl.models.ulmfit.awd_lstm import regularizers
 from tfdl.models.ulmfit.base import UlmfitTask
 
-PADDING = {"fastai07": "fastai07", "fastai1": "fastai1", "fastai2": "fastai2"}
-
 
 class ClassifyTask(UlmfitTask):
     """Documents to classes, on the encoder of a language model or from scratch."""
 
     metric_names = ("error", "loss", "accuracy", "macro_f1")
+    _own = None
 
     def prepare(self) -> None:
         """Reads and tokenizes the labelled documents."""
@@ -159,24 +159,20 @@ class ClassifyTask(UlmfitTask):
 
     def _probabilities(self, learner) -> np.ndarray:
         """Returns [N, C]; with `ensemble`, the mean of two models'."""
-        own = probabilities(
-            learner.strategy,
-            learner.model,
-            self.eval_documents,
-            self.tokenizer.vocabulary.pad_id,
-            self.config.eval_batch_size,
-        )
+        pad_id = self.tokenizer.vocabulary.pad_id
+        size, strategy = self.config.eval_batch_size, learner.strategy
+        if self._own is None:
+            self._own = Probabilities(strategy, learner.model, pad_id, size)
+        own = self._own(self.eval_documents)
         other = self.config.ensemble
         if not other or getattr(learner, "step", None) is not None:
             return own
         saved = check_partner(other, self.source, self.labels, self.itos)
         turned = saved.get("direction", "forward") != self.config.direction
         rows = [x[::-1] if turned else x for x in self.eval_documents]
-        with learner.strategy.scope():
+        with strategy.scope():
             model = tfdl.load(other)
-        pad_id = self.tokenizer.vocabulary.pad_id
-        size = self.config.eval_batch_size
-        return (own + probabilities(learner.strategy, model, rows, pad_id, size)) / 2
+        return (own + Probabilities(strategy, model, pad_id, size)(rows)) / 2
 
     def samples(self, learner, step) -> dict[str, Any]:
         """Returns the confusion matrix as a picture."""
@@ -238,34 +234,38 @@ def check_partner(other: str, first: str, labels, itos) -> dict[str, Any]:
     return saved
 
 
-def probabilities(
-    strategy, model, documents, pad_id: int, batch_size: int
-) -> np.ndarray:
-    """Returns class probabilities [N, C] in the documents' order.
+class Probabilities:
+    """Class probabilities of documents; what a batch goes through is traced once.
 
     Args:
         strategy: where it runs.
         model: a classifier.
-        documents: ids of each.
         pad_id: of the padding.
         batch_size: per replica.
     """
-    lengths = np.array([len(row) for row in documents])
-    size = batch_size * strategy.num_replicas_in_sync
-    plan = list(sortish.evaluation_batches(lengths, size))
 
-    def generate():
-        for batch, _ in plan:
-            yield {"token_ids": sortish.padded([documents[i] for i in batch], pad_id)}
+    def __init__(self, strategy, model, pad_id: int, batch_size: int):
+        self._pad_id = pad_id
+        self._size = batch_size * strategy.num_replicas_in_sync
+        self._read = distribution.BatchMap(
+            strategy, lambda batch: tf.nn.softmax(model(batch)["logits"])
+        )
 
-    spec = {"token_ids": tf.TensorSpec([size, None], tf.int32)}
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=spec)
-    result: np.ndarray | None = None
-    outputs = distribution.map_batches(
-        strategy, lambda batch: tf.nn.softmax(model(batch)["logits"]), dataset
-    )
-    for (batch, count), output in zip(plan, outputs, strict=True):
-        if result is None:
-            result = np.zeros([len(documents), output.shape[-1]], np.float64)
-        result[batch[:count]] = output[:count]
-    return result
+    def __call__(self, documents: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns [N, C] in the documents' order."""
+        lengths = np.array([len(row) for row in documents])
+        plan = list(sortish.evaluation_batches(lengths, self._size))
+
+        def generate():
+            for batch, _ in plan:
+                rows = [documents[i] for i in batch]
+                yield {"token_ids": sortish.padded(rows, self._pad_id)}
+
+        spec = {"token_ids": tf.TensorSpec([self._size, None], tf.int32)}
+        dataset = tf.data.Dataset.from_generator(generate, output_signature=spec)
+        result: np.ndarray | None = None
+        for (batch, count), output in zip(plan, self._read(dataset), strict=True):
+            if result is None:
+                result = np.zeros([len(documents), output.shape[-1]], np.float64)
+            result[batch[:count]] = output[:count]
+        return result

@@ -33,6 +33,7 @@ class LanguageModelTask(UlmfitTask):
     """
 
     metric_names = ("loss", "perplexity", "accuracy")
+    _stream = None
 
     def prepare(self) -> None:
         """Reads and tokenizes the corpus; builds its vocabulary."""
@@ -179,11 +180,10 @@ class LanguageModelTask(UlmfitTask):
 
     def measure(self, learner) -> dict[str, float]:
         """Returns loss per token, perplexity and accuracy on the held-out text."""
-        metrics = evaluate_stream(
-            learner.model,
-            self.valid.flat,
-            self.config.eval_batch_size,
-            self.config.bptt,
+        if self._stream is None:
+            self._stream = Stream(learner.model)
+        metrics = self._stream(
+            self.valid.flat, self.config.eval_batch_size, self.config.bptt
         )
         cache = self.config.cache.to_dict()
         if cache["window"] and getattr(learner, "step", None) is None:
@@ -230,43 +230,47 @@ class LanguageModelTask(UlmfitTask):
         ]
 
 
-def evaluate_stream(
-    model, stream: np.ndarray, batch_size: int, width: int
-) -> dict[str, float]:
-    """Returns loss, perplexity and accuracy over a stream, the state carried on.
+class Stream:
+    """Measures a language model on one long text; a window's graph is traced once."""
 
-    Args:
-        model: a language model.
-        stream: ids; all but fewer than `batch_size` are predicted.
-        batch_size: rows that the stream is cut into.
-        width: of the windows.
-    """
-    batch_size = max(min(batch_size, (len(stream) - 1) // 2), 1)
-    table, columns = bptt.rows(stream, batch_size, "fastai2", width)
-    ids = tf.TensorSpec([None, None], tf.int32)
-    state = [
-        tuple(tf.TensorSpec([None, rnn.units]) for _ in "hc")
-        for rnn in model.encoder.rnns
-    ]
+    def __init__(self, model):
+        ids = tf.TensorSpec([None, None], tf.int32)
+        state = [
+            tuple(tf.TensorSpec([None, rnn.units]) for _ in "hc")
+            for rnn in model.encoder.rnns
+        ]
 
-    @tf.function(input_signature=[ids, ids, state])
-    def window(token_ids, labels, state):
-        sums = model.loss_sums(token_ids, labels, state, training=False, accuracy=True)
-        return sums.ce, sums.correct, sums.tokens, sums.state
+        @tf.function(input_signature=[ids, ids, state])
+        def window(token_ids, labels, state):
+            sums = model.loss_sums(
+                token_ids, labels, state, training=False, accuracy=True
+            )
+            return sums.ce, sums.correct, sums.tokens, sums.state
 
-    now = model.encoder.zero_state(batch_size)
-    totals = np.zeros(3)
-    for start in range(0, columns, width):
-        end = min(start + width, columns)
-        *sums, now = window(
-            tf.constant(table[:, start:end]),
-            tf.constant(table[:, start + 1 : end + 1]),
-            now,
-        )
-        totals += [float(value) for value in sums]
-    loss = totals[0] / totals[2]
-    return {
-        "loss": loss,
-        "perplexity": math.exp(min(loss, 700.0)),
-        "accuracy": totals[1] / totals[2],
-    }
+        self._window, self._encoder = window, model.encoder
+
+    def __call__(
+        self, stream: np.ndarray, batch_size: int, width: int
+    ) -> dict[str, float]:
+        """Returns loss, perplexity and accuracy, the state carried on.
+
+        Args:
+            stream: ids; all but fewer than `batch_size` are predicted.
+            batch_size: rows that the stream is cut into.
+            width: of the windows.
+        """
+        batch_size = max(min(batch_size, (len(stream) - 1) // 2), 1)
+        table, columns = bptt.rows(stream, batch_size, "fastai2", width)
+        now = self._encoder.zero_state(batch_size)
+        totals = np.zeros(3)
+        for start in range(0, columns, width):
+            end = min(start + width, columns)
+            ids, labels = table[:, start:end], table[:, start + 1 : end + 1]
+            *sums, now = self._window(tf.constant(ids), tf.constant(labels), now)
+            totals += [float(value) for value in sums]
+        loss = totals[0] / totals[2]
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "accuracy": totals[1] / totals[2],
+        }

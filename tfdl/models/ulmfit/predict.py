@@ -113,15 +113,12 @@ def _classes(request: Request) -> Iterator[dict[str, Any]]:
         members.append(Predictor(other, saved))
     texts = read(request.input)
     size = request.number("batch_size", 32)
+    strategy = tf.distribute.get_strategy()
     chances = np.mean(
         [
-            classify_task.probabilities(
-                tf.distribute.get_strategy(),
-                member.model,
-                [member.ids(text) for text in texts],
-                member.tokenizer.vocabulary.pad_id,
-                size,
-            )
+            classify_task.Probabilities(
+                strategy, member.model, member.tokenizer.vocabulary.pad_id, size
+            )([member.ids(text) for text in texts])
             for member in members
         ],
         axis=0,
