@@ -40,6 +40,7 @@ from tfdl.engine import errors
 
 MODELS = {
     "bert": "BERT: bidirectional Transformer encoder (Devlin et al. 2018)",
+    "biggan": "BigGAN, BigGAN-deep: large class-conditional GANs (Brock et al. 2018)",
     "imagenet18": "ImageNet in 18 minutes: ResNets, fast.ai's DAWNBench recipe (2018)",
     "stylegan": "StyleGAN: a generator of styles that grows (Karras et al. 2018)",
     "ulmfit": "ULMFiT: language model fine-tuning for text classification (2018)",
