@@ -19,6 +19,7 @@ from tfdl.engine.errors import UserError
 from tfdl.models.ulmfit import names, sources
 from tfdl.models.ulmfit.config import ClassifierConfig, EncoderConfig
 from tfdl.models.ulmfit.model import VOCAB, build_model
+from tfdl.text import fastai_rules
 
 OPTIONS = (
     "vocab",
@@ -34,7 +35,6 @@ FORMATS = names.GENERATIONS
 DIRECTIONS = ("forward", "backward")
 # fastai's spaCy does not run in a graph; this one cuts as it does but for rare words.
 BASE = "regex"
-RULES = ("fastai07", "fastai1", "fastai2")
 _OF_GENERATION = {
     "v0.7": {"padding": "fastai07", "bptt": 70, "max_len": 1400},
     "v1": {"padding": "fastai1", "bptt": 70, "max_len": 1400},
@@ -252,8 +252,8 @@ def _direction(given: str | None, found: sources.Source) -> str:
 
 
 def _tokenizer(rules: str | None, found: sources.Source) -> dict[str, Any]:
-    if rules is not None and rules not in RULES:
-        raise errors.unknown("rules", rules, RULES)
+    if rules is not None:
+        fastai_rules.check(rules)
     known = dict(found.settings.get("tokenizer") or {})
     shown = sources.rules(found.itos, found.read.generation)
     return {"base": BASE, **known, "rules": rules or known.get("rules") or shown}
