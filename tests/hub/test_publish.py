@@ -15,7 +15,15 @@ import tensorflow as tf
 from tests.hub.fresh import run_verb, running
 from tfdl.engine import exports
 from tfdl.engine.errors import UserError
-from tfdl.hub import archives, folder, handles, interface, server, tags
+from tfdl.hub import (
+    archives,
+    folder,
+    handles,
+    interface,
+    publishing,
+    server,
+    tags,
+)
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +339,18 @@ def test_bad_flags(saved, tmp_path, capsys, flags, told):
     assert run_verb(*(f"--{name}={value}" for name, value in given.items())) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_frozen_generators_are_measured(tmp_path, monkeypatch):
+    card = exports.Card("Pictures.", "image-generator", {}, {}, "", fine_tunable=False)
+    roots = {suffix: exports.Module(tf.Module(), card) for suffix in ("", "prepare")}
+    made = types.SimpleNamespace(hub_modules=lambda directory: roots)
+    monkeypatch.setattr(publishing.registry, "load", lambda model, part: made)
+    (tmp_path / "config.json").write_text('{"model": "biggan", "format": 1}')
+    (tmp_path / "evaluation.json").write_text('{"fid": 3.5, "extractor": "x"}')
+    found = publishing.from_model_dir(tmp_path, tmp_path / "scratch")
+    measured = {one.suffix: dict(one.metrics) for one in found}
+    assert measured == {"": {"fid": 3.5, "extractor": "x"}, "prepare": {}}
 
 
 def test_hostile_archive_by_the_verb(tmp_path, capsys):

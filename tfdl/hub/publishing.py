@@ -64,7 +64,9 @@ def from_model_dir(directory: files.PathLike, scratch: pathlib.Path) -> list[Can
     for suffix, module in modules.items():
         target = scratch / (suffix or "main")
         saved_model.write(target, module.root, module.signatures)
-        measured = metrics if module.card.fine_tunable else {}
+        # A generator is measured though nothing of it is left to train; what prepares
+        # inputs for the main module is not.
+        measured = metrics if module.card.fine_tunable or not suffix else {}
         candidates.append(Candidate(suffix, target, module.card, measured))
     return candidates
 
