@@ -13,7 +13,14 @@ from tfdl.data import class_names, image_sources, square_images
 from tfdl.engine import distribution, errors, files, model_dir, options
 from tfdl.engine.phases import Phase, total_steps
 from tfdl.engine.task import Task
-from tfdl.models.biggan import batches, fine_tuning, latents, sampling, standing
+from tfdl.models.biggan import (
+    batches,
+    fine_tuning,
+    keeping,
+    latents,
+    sampling,
+    standing,
+)
 from tfdl.models.biggan import model as networks
 from tfdl.models.biggan.collapse import Detector, Signs
 from tfdl.models.biggan.iteration import Iteration, Steps
@@ -54,7 +61,7 @@ class BigGANTask(Task):
         self.detector: Detector | None = None
         self.measure: Measure | None = None
         self.sampler: sampling.Sampler | None = None
-        self._kept: dict[str, Any] = {}
+        self.kept: keeping.Kept | None = None
 
     # --- data and architecture ---------------------------------------------------
 
@@ -360,34 +367,24 @@ class BigGANTask(Task):
 
         It is the best one where the run collapsed or `config.keep` says so.
         """
-        generator = standing.plain_copy(learner.model)
-        kept = "last"
-        best = self.workdir / _BEST
         collapsed = self.detector is not None and self.detector.collapsed
-        if (collapsed or self.config.keep == "best") and best.is_dir():
-            model_dir.load_weights(best, generator)
-            kept = "best"
-        rows = self.config.standing.rows
-        assets = dict(self._names_asset())
-        discriminator = learner.networks["discriminator"]
-        assets[networks.DISCRIMINATOR] = _weights_file(self.workdir, discriminator)
-        if learner.ema is not None and kept == "last":
-            with learner.ema.unswapped():
-                raw = standing.plain_copy(learner.model)
-            if rows:
-                raw = standing.in_rows(raw, rows)
-            assets[networks.TRAINING_GENERATOR] = _weights_file(self.workdir, raw)
-        if rows:
-            generator = standing.with_table(generator, self.standing, rows)
-        self._kept = {"config": generator.config, "assets": assets, "weights": kept}
-        return generator
+        wanted = collapsed or self.config.keep == "best"
+        best = self.workdir / _BEST
+        self.kept = keeping.keep(
+            learner,
+            self.workdir,
+            self.standing,
+            self.config.standing.rows,
+            best if wanted and best.is_dir() else None,
+        )
+        return self.kept.generator
 
     def model_config(self) -> dict[str, Any]:
         """Returns `config.json` of the model directory."""
         return {
-            **self._description(self._kept["config"]),
+            **self._description(self.kept.generator.config),
             "discriminator": self.discriminator_config.to_dict(),
-            "weights": self._kept["weights"],
+            "weights": "best" if self.kept.is_best else "last",
         }
 
     def _description(self, generator: GeneratorConfig) -> dict[str, Any]:
@@ -404,7 +401,7 @@ class BigGANTask(Task):
 
     def assets(self):
         """Returns the classes' names, and what training could go on with."""
-        return self._kept["assets"]
+        return {**self._names_asset(), **self.kept.assets}
 
     def _names_asset(self) -> dict[str, str]:
         names = tuple(class_names.ClassName(name) for name in self._labels())
@@ -426,7 +423,7 @@ class BigGANTask(Task):
         lines = []
         if self.detector is not None and self.detector.reasons:
             lines.append(f"signs of a collapse: {'; '.join(self.detector.reasons)}")
-        if self._kept.get("weights") == "best":
+        if self.kept is not None and self.kept.is_best:
             saved = json.loads(files.read_text(self.workdir / _BEST / model_dir.CONFIG))
             lines.append(f"the model is the best one, of step {saved['step']:,}")
         if self.measure is not None and self.sampler is not None:
@@ -457,13 +454,3 @@ def _options(kind, name: str, given) -> Any:
         if key not in known:
             raise errors.unknown(f"field of {name}", key, known)
     return kind(**values)
-
-
-def _weights_file(workdir, network):
-    """Writes a network's weights into the run's folder; returns the path."""
-    path = workdir / f".{network.name}.weights.h5"
-    try:
-        network.save_weights(str(path))
-    except OSError as error:
-        raise errors.UserError(f"cannot write {path}: {error.strerror}") from None
-    return path
