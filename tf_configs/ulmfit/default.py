@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     recipes.scaled(pretrain, recipes.TUNING, 0.2)
     pretrain.batch_size, pretrain.bptt = 32, 40
     pretrain.optimizer = recipes.adam(weight_decay=0.0)
-    pretrain.phases = (recipes.phase("all", 2, 8e-3, schedule={"name": "one_cycle"}),)
+    pretrain.phases = (recipes.phase("all", 1, 1e-2, schedule={"name": "one_cycle"}),)
 
     tune = recipes.language_model()
     tune.name, tune.data = "tune", "embedded:topics"
@@ -46,10 +46,12 @@ def get_config() -> ConfigDict:
     classify.encoder = ConfigDict(encoder)
     recipes.scaled(classify, recipes.CLASSIFYING, 0.3)
     classify.phases = recipes.gradual(1e-2, 8)
+    classify.compare_with = "scratch"
 
     scratch = classify.copy_and_resolve_references()
-    scratch.name, scratch.start, scratch.min_count = "from scratch", "random", 2
+    scratch.name, scratch.start, scratch.min_count = "scratch", "random", 2
     scratch.phases = recipes.full(5e-3, 12)
+    scratch.compare_with = ""
 
     config.stages = (scratch, pretrain, tune, classify)
     return config

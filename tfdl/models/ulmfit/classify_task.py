@@ -1,5 +1,6 @@
 """Fine-tuning the classifier (ULMFiT section 3.3)."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 import tfdl
 from tfdl.data import sortish
 from tfdl.data.text_corpora import Corpus, balanced, held_out, label_ids
-from tfdl.engine import distribution, errors, model_dir
+from tfdl.engine import distribution, errors, files, model_dir
 from tfdl.engine.learner import Learner
 from tfdl.metrics import classification
 from tfdl.models.ulmfit import confusion_picture, steps, vocabulary_transfer
@@ -190,6 +191,16 @@ class ClassifyTask(UlmfitTask):
             f"{len(self.labels)} classes",
             *super().plan(),
         ]
+
+    def remarks(self) -> list[str]:
+        """Returns how another stage of the run compares, if the recipe names one."""
+        name = self.config.compare_with
+        path = self.workdir.parent / name / "done.json"
+        if not name or not path.is_file():
+            return []
+        other = json.loads(files.read_text(path))["after"]["error"]
+        own = self.monitor.best_metrics()["error"]
+        return [f"error {own:.1%}; {name}, the same network: {other:.1%}"]
 
     def score(self, metrics) -> float:
         """Returns the accuracy."""

@@ -194,6 +194,7 @@ def classifier() -> ConfigDict:
             "max_len": 1400,
         }
     )
+    config.compare_with = ""  # a stage of the run that the last lines tell of
     config.ensemble = ""  # a second model, e.g. a backward one, in evaluation
     config.optimizer = adam(weight_decay=1e-6, global_clip_norm=25.0)
     config.phases = gradual(1e-2, 10)
