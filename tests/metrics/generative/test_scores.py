@@ -64,6 +64,19 @@ def test_frechet_keeps_small_differences_far_from_the_origin():
     assert far == pytest.approx(near, rel=1e-4)
 
 
+def test_moments_do_not_depend_on_how_features_arrive():
+    rows = np.random.default_rng(0).normal(3, 1, [2500, 6])
+    for parts in (1, 2, 300):
+        found = moments(rows, parts)
+        assert found.count == 2500
+        np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(found.covariance, np.cov(rows.T), atol=1e-12)
+        found.update(rows[:3])
+        assert found.count == 2503
+    again = frechet.Moments.load(moments(rows[:1500]).arrays()).update(rows[1500:])
+    np.testing.assert_allclose(again.covariance, np.cov(rows.T), atol=1e-12)
+
+
 def test_moments_come_back_from_arrays_and_refuse_what_is_no_number(biggan):
     real = moments(biggan["real"])
     again = frechet.Moments.load(real.arrays())

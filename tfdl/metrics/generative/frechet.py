@@ -8,42 +8,67 @@ import dataclasses
 
 import numpy as np
 
+_BLOCK = 1024
+
 
 class Moments:
     """Mean and covariance of features that arrive in batches, in float64."""
 
-    def __init__(self, width: int | None = None):
-        self.count = 0
-        self._mean = None if width is None else np.zeros(width)
-        self._scatter = None if width is None else np.zeros([width, width])
+    def __init__(self):
+        self._count = 0
+        self._mean = self._scatter = None
+        # Rows wait until there are enough of them: each update passes over a whole
+        # matrix, which for a few rows is all that it costs.
+        self._waiting: list[np.ndarray] = []
 
     def update(self, features: np.ndarray) -> "Moments":
-        """Takes features [N, D] in (Chan et al.'s pairwise update, which is stable)."""
-        rows = np.asarray(features, np.float64)
+        """Takes features [N, D] in."""
+        rows = np.asarray(features)
         if rows.ndim != 2:
             raise ValueError(f"features have to be [N, D], got {rows.shape}")
-        if not len(rows):
-            return self
         if not np.isfinite(rows).all():
             raise ValueError("features that are not finite")
-        if self._mean is None:
-            self._mean = np.zeros(rows.shape[1])
-            self._scatter = np.zeros([rows.shape[1]] * 2)
-        mean = rows.mean(0)
-        centred = rows - mean
-        scatter = centred.T @ centred
-        shift = mean - self._mean
-        total = self.count + len(rows)
-        self._scatter += scatter + np.outer(shift, shift) * (
-            self.count * len(rows) / total
-        )
-        self._mean = self._mean + shift * (len(rows) / total)
-        self.count = total
+        if len(rows):
+            self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= _BLOCK:
+            self._take()
         return self
+
+    def _take(self) -> None:
+        """Takes the waiting rows in (Chan et al.'s update, which is stable)."""
+        from scipy.linalg import blas
+
+        if not self._waiting:
+            return
+        rows = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting = []
+        if self._mean is None:
+            width = rows.shape[1]
+            self._mean = np.zeros(width)
+            self._scatter = np.zeros([width, width], order="F")
+        mean = rows.mean(0)
+        shift = mean - self._mean
+        taken = len(rows)
+        total = self._count + taken
+        # What separates the means counts like one more row.
+        apart = shift * np.sqrt(self._count * taken / total)
+        rows -= mean
+        rows = np.concatenate([rows, apart[None]])
+        self._scatter = blas.dsyrk(
+            1.0, rows.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1
+        )
+        self._mean = self._mean + shift * (taken / total)
+        self._count = total
+
+    @property
+    def count(self) -> int:
+        """How many features there were."""
+        return self._count + sum(map(len, self._waiting))
 
     @property
     def mean(self) -> np.ndarray:
         """The mean [D]."""
+        self._take()
         if self._mean is None:
             raise ValueError("moments of no features")
         return self._mean
@@ -53,7 +78,7 @@ class Moments:
         """The unbiased covariance [D, D]."""
         if self.count < 2:
             raise ValueError(f"a covariance needs 2 features or more, got {self.count}")
-        return self._scatter / (self.count - 1)
+        return self._symmetric() / (self.count - 1)
 
     @property
     def rank_deficient(self) -> bool:
@@ -62,19 +87,23 @@ class Moments:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns what `load` takes, to be kept in a file."""
-        return {
-            "count": np.array(self.count),
-            "mean": self.mean,
-            "scatter": self._scatter,
-        }
+        scatter = self._symmetric()
+        return {"count": np.array(self.count), "mean": self.mean, "scatter": scatter}
 
     @classmethod
     def load(cls, arrays: dict[str, np.ndarray]) -> "Moments":
         """Returns moments of what `arrays` returned."""
         moments = cls()
-        moments.count = int(arrays["count"])
-        moments._mean, moments._scatter = arrays["mean"], arrays["scatter"]
+        moments._count = int(arrays["count"])
+        moments._mean = arrays["mean"]
+        moments._scatter = np.asfortranarray(arrays["scatter"])
         return moments
+
+    def _symmetric(self) -> np.ndarray:
+        """Returns the scatter matrix, of which the lower half is kept."""
+        self._take()
+        lower = np.tril(self._scatter, -1)
+        return lower + lower.T + np.diag(np.diagonal(self._scatter))
 
 
 @dataclasses.dataclass(frozen=True)
