@@ -100,6 +100,10 @@ def test_what_is_no_pickle(tmp_path):
     other = tmp_path / "picture.pkl"
     other.write_bytes(b"\x89PNG\r\n")
     refuse(tmp_path, other, "neither a pickled network nor safetensors")
+    for start in (b"PK\x03\x04", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."):
+        port = tmp_path / "train_step-6.model"
+        port.write_bytes(start)
+        refuse(tmp_path, port, "written by torch: .*another function")
     whole = golden("stylegan", "tiny32.pkl").read_bytes()
     for size in (len(whole) // 2, len(whole) - 1, 40):
         cut = tmp_path / "cut.pkl"

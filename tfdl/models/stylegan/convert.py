@@ -27,6 +27,7 @@ SAFETENSORS = "safetensors"
 REPORT = "conversion.json"
 METADATA = "tfdl"
 SUFFIXES = (".pkl", ".safetensors")
+TORCH_SUFFIXES = (".model", ".pt", ".pth", ".bin")
 # What is kept as the model, first to last.
 ROLES = ("Gs", "G", "D")
 Networks = dict[str, Any]
@@ -193,6 +194,8 @@ def _read(path: pathlib.Path) -> tuple[str, Networks, dict[str, Any]]:
             ignored |= set(unused)
         # The last one is Gs: its level of detail is the model's.
         return PICKLE, networks, {"lod": lod, "ignored": sorted(ignored)}
+    if kind == sniff.ZIP and path.suffix in TORCH_SUFFIXES:
+        raise UserError(f"{path} was written by torch: {pickled_network.PORTS}")
     raise UserError(
         f"{path} is neither a pickled network nor safetensors: {sniff.instead(path)}"
     )

@@ -26,6 +26,12 @@ FUNCTIONS = {
 }
 VERSIONS = (2, 3)
 ROLES = ("G", "D", "Gs")
+# How files of torch began before they were zip archives.
+TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+PORTS = (
+    "a PyTorch port's weights mean another function (biases before the blur, another "
+    "epsilon) and cannot be converted; the original's are in .pkl files"
+)
 MAX_VARIABLES = 4096
 PLAIN = (str, int, float, bool, type(None))
 LIMITS = restricted_pickle.Limits(
@@ -65,6 +71,8 @@ def read(path: files.PathLike) -> dict[str, PickledNetwork]:
     path = files.require_file(pathlib.Path(path))
     with open(path, "rb") as stream:
         start = stream.read(512)
+        if TORCH in start[:32]:
+            raise UserError(f"{path} was written by torch: {PORTS}")
         if not start.startswith(b"\x80"):
             raise UserError(f"{path} is no pickled network: {sniff.instead(path)}")
         stream.seek(0)
