@@ -112,7 +112,12 @@ class Measure:
         result["truncation"] = truncation
         # A distance of fewer pictures than features: far above what more would give.
         result["too_few_images"] = float(found.rank_deficient)
-        return result
+        return {
+            **result,
+            "latents": sampler.settings.mode,
+            "statistics": sampler.statistics(),
+            **self.extractor.describe(),
+        }
 
 
 class RealPictures:

@@ -122,10 +122,7 @@ def digits() -> ConfigDict:
     config.data = "embedded:square-digits"
     config.batch_size = 32
     config.iteration.discriminator_steps = 2
-    # Without a wider discriminator that learns faster the digits of a class soon
-    # look alike.
-    config.discriminator.channels = 16
-    config.generator_rate, config.discriminator_rate = 4e-4, 2e-3
+    config.generator_rate, config.discriminator_rate = 1e-3, 1e-3
     config.iterations = 900
     config.ema_decay, config.ema_start = 0.99, 50
     config.standing.rows = 11

@@ -272,8 +272,16 @@ class BigGANTask(Task):
 
     # --- what came out -----------------------------------------------------------
 
-    def evaluate(self, learner) -> dict[str, float]:
+    def evaluate(self, learner) -> dict[str, Any]:
         """Returns the metrics of the averaged generator's pictures."""
+        measure, sampler = self.ready(learner)
+        metrics = measure(sampler)
+        if self.phase is not None:
+            self._judge(learner, int(learner.step.numpy()), metrics)
+        return metrics
+
+    def ready(self, learner) -> tuple[Measure, sampling.Sampler]:
+        """Returns what measures, and a sampler of the weights as they stand."""
         if self.measure is None:
             self.measure = Measure(
                 self.measuring,
@@ -281,15 +289,9 @@ class BigGANTask(Task):
                 self.resolution,
                 self.generator_config.image_channels,
             )
-        metrics = self.measure(self._sampler(learner))
-        if self.phase is None:
-            return metrics
-        step = int(learner.step.numpy())
-        self._judge(learner, step, metrics)
-        return metrics
+        return self.measure, self._sampler(learner)
 
     def _sampler(self, learner) -> sampling.Sampler:
-        """Returns a sampler of the weights as they stand."""
         if self.sampler is None:
             if self.phase is None and not self.config.standing.measure:
                 generator = learner.model
@@ -301,7 +303,7 @@ class BigGANTask(Task):
             self.sampler.weights_changed()
         return self.sampler
 
-    def _judge(self, learner, step: int, metrics: dict[str, float]) -> None:
+    def _judge(self, learner, step: int, metrics: dict[str, Any]) -> None:
         """Looks for a collapse, and keeps the best generator."""
         sigma = self._sigma0(learner)
         if sigma is not None:

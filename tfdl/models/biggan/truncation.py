@@ -18,24 +18,16 @@ LINES, PLOT = "truncation.jsonl", "truncation.png"
 class TruncationTask(BigGANTask):
     """Measures a model at many truncations (section 4.1, table 2)."""
 
-    def evaluate(self, learner) -> dict[str, float]:
+    def evaluate(self, learner) -> dict[str, Any]:
         """Returns the points that the paper reports; writes the curve.
 
         `truncation.jsonl` has a line per truncation, `truncation.png` the plot; both
         go where `evaluate` writes.
         """
-        super().evaluate(learner)  # opens the real pictures and the sampler
-        measure, sampler = self.measure, self.sampler
-        values = self._truncations()
+        measure, sampler = self.ready(learner)
         curve = []
-        for truncation in values:
-            point = measure(sampler, truncation)
-            point |= {
-                "latents": self.config.latents,
-                "statistics": sampler.statistics(),
-                **measure.extractor.describe(),
-            }
-            curve.append(point)
+        for truncation in self._truncations():
+            curve.append(measure(sampler, truncation))
             lines = "".join(json.dumps(x) + "\n" for x in curve)
             files.atomic_write(self.workdir / LINES, lines)
         real = measure.real_score()
@@ -66,7 +58,7 @@ def operating_points(
     distance: str,
     score: str,
     real_score: float | None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Returns the paper's four points: without truncation, and the three below.
 
     `best_distance`: the lowest Frechet distance; `real_score`: where the score is
@@ -86,15 +78,15 @@ def operating_points(
         if real_score is not None:
             chosen["real_score"] = min(curve, key=lambda x: abs(x[score] - real_score))
         chosen["best_score"] = max(curve, key=lambda x: x[score])
-    result: dict[str, float] = {}
+    result: dict[str, Any] = {}
     for name, point in chosen.items():
         for key in ("truncation", distance, score):
             if key in point:
                 result[f"{name}/{key}"] = point[key]
     if real_score is not None:
         result[f"real/{score}"] = real_score
-    result["images"] = curve[0]["images"]
-    result["too_few_images"] = curve[0]["too_few_images"]
+    common = ("images", "too_few_images", "latents", "statistics", "extractor")
+    result |= {name: curve[0][name] for name in common if name in curve[0]}
     return result
 
 
