@@ -102,4 +102,5 @@ def finish(process) -> dict:
 def weights(workdir: pathlib.Path) -> dict:
     """Returns the final model's weights by name."""
     model = tfdl.load(str(workdir / "model"))
-    return {variable.path: variable.numpy() for variable in model.weights}
+    # The first part of a path counts the models of this process.
+    return {v.path.partition("/")[2]: v.numpy() for v in model.weights}
