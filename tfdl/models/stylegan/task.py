@@ -45,13 +45,8 @@ class StyleGANTask(Task):
 
     def prepare(self) -> None:
         """Opens the pictures; the networks have their channels and labels."""
-        config = self.config
-        given = {name: config[name].to_dict() for name in NETWORKS}
-        given["generator"] |= self._row(given["generator"])
-        if config.init_from:
-            given |= self._saved(config.init_from)
+        config, given = self.config, self._given()
         resolution = given["generator"]["resolution"]
-        growing.log2_of(resolution)
         self.pictures = self._open(resolution, given["generator"]["num_channels"])
         if self.pictures.resolution != resolution:
             raise errors.UserError(
@@ -69,6 +64,20 @@ class StyleGANTask(Task):
         self.discriminator_config = DiscriminatorConfig.from_dict(
             given["discriminator"] | found
         )
+
+    def prepare_plan(self) -> None:
+        """Reads the networks' sizes; the schedule does not depend on the pictures."""
+        given = self._given()
+        self.generator_config = GeneratorConfig.from_dict(given["generator"])
+
+    def _given(self) -> dict[str, dict[str, Any]]:
+        """Returns the networks that the recipe, or what it starts from, has."""
+        given = {name: self.config[name].to_dict() for name in NETWORKS}
+        given["generator"] |= self._row(given["generator"])
+        if self.config.init_from:
+            given |= self._saved(self.config.init_from)
+        growing.log2_of(given["generator"]["resolution"])
+        return given
 
     def _row(self, generator: dict[str, Any]) -> dict[str, Any]:
         """Returns what a row of table 1 changes in the generator."""
