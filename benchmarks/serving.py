@@ -9,6 +9,7 @@ clients: requests per second, p50 and p99 in milliseconds, and the processor tim
 the server used for a request, which other work on the machine disturbs least.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -98,11 +99,12 @@ class Server:
     def close(self) -> None:
         """Ends the processes of this server."""
         os.killpg(self._process.pid, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        except subprocess.TimeoutExpired:
+        # Workers may outlive the process that started them.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
 
 
 def texts(count: int) -> list[str]:
