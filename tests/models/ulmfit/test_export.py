@@ -1,7 +1,7 @@
 """Exports: raw text in, the numbers of the model out, without Python; hub modules.
 
-Takes over 20 s: two exports are run through TensorFlow's C API, and two are loaded to
-be trained further.
+Takes over 20 s: two exports are run through TensorFlow's C API, and one is loaded to be
+trained further.
 """
 
 import json
@@ -104,14 +104,6 @@ def test_language_model(folders, capsys):
     assert stepped["tokens"][0, 0].numpy().decode() == best
 
 
-def test_backward_models_read_texts_from_the_end(folders):
-    module, _ = export.serving_module(str(folders / "backward"))
-    ids, lengths = module.ids_of(tf.constant(TEXTS))
-    for row, length, text in zip(ids.numpy(), lengths, TEXTS, strict=True):
-        expected = ids_of(folders / "backward", text)[::-1]
-        assert row[:length].tolist() == expected and (row[length:] == 1).all()
-
-
 def test_without_a_vocabulary(folders):
     (folders / "forward" / "assets" / "vocab.json").rename(folders / "vocab.json")
     try:
@@ -126,8 +118,8 @@ def test_without_a_vocabulary(folders):
         (folders / "vocab.json").rename(folders / "forward" / "assets" / "vocab.json")
 
 
-def test_modules_train_further(folders, tmp_path):
-    modules = export.hub_modules(str(folders / "forward"))
+def test_modules_of_a_backward_model_train_further(folders, tmp_path):
+    modules = export.hub_modules(str(folders / "backward"))
     assert set(modules) == {"", "preprocess", "encoder"}
     for suffix, module in modules.items():
         assert isinstance(module.card, exports.Card)
@@ -135,26 +127,31 @@ def test_modules_train_further(folders, tmp_path):
     assert interface.inspect(tmp_path / "main").uses_text
     loaded = tf.saved_model.load(str(tmp_path / "main"))
 
-    def gradients(root, training):
-        with tf.GradientTape() as tape:
-            out = root.__call__(tf.constant(TEXTS), training=training)
-            total = tf.reduce_sum(out**2)
-        found = tape.gradient(total, root.trainable_variables)
-        return out, [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+    def total(training=False):
+        return tf.reduce_sum(loaded(tf.constant(TEXTS), training=training) ** 2)
 
-    ours, theirs = (gradients(r, False) for r in (modules[""].root, loaded))
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-6)
-    for first, second in zip(ours[1], theirs[1], strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
-    before, found = gradients(loaded, True)
-    assert all(np.isfinite(gradient).all() for gradient in found)
+    vectors = modules[""].root.__call__(tf.constant(TEXTS))
+    np.testing.assert_allclose(loaded(tf.constant(TEXTS)), vectors, rtol=1e-5)
+    with tf.GradientTape() as tape:
+        value = total()
+    found = tape.gradient(value, loaded.trainable_variables)
+    found = [tf.convert_to_tensor(gradient) for gradient in found]
+    # A small step against the gradient is worth the gradient's square.
+    step = 1e-2 * float(value) / float(tf.linalg.global_norm(found)) ** 2
     for variable, gradient in zip(loaded.trainable_variables, found, strict=True):
-        variable.assign_sub(1e-3 * gradient)
-    assert np.abs(loaded(tf.constant(TEXTS), training=True) - before).max() > 1e-6
+        variable.assign_sub(step * gradient)
+    gain = float(value - total(training=True)) / (1e-2 * float(value))
+    assert 0.8 < gain < 1.2
     preprocess = tf.saved_model.load(str(tmp_path / "preprocess"))
     encoder = tf.saved_model.load(str(tmp_path / "encoder"))
-    out = encoder(preprocess(tf.constant(TEXTS)))
-    np.testing.assert_allclose(out["pooled_output"], ours[0], atol=1e-6)
+    ids = preprocess(tf.constant(TEXTS))
+    for row, text in zip(ids.numpy(), TEXTS, strict=True):
+        # Texts are read from their end.
+        expected = ids_of(folders / "backward", text)[::-1]
+        assert row[: len(expected)].tolist() == expected
+        assert (row[len(expected) :] == 1).all()
+    out = encoder(ids)
+    np.testing.assert_allclose(out["pooled_output"], vectors, atol=1e-6)
     assert out["sequence_output"].shape[-1] == 12
 
 
