@@ -9,15 +9,9 @@ import tfdl
 from tests.helpers import golden
 from tests.models.stylegan.goldens import arrays, assert_near, nhwc, pickled
 from tests.models.stylegan.pickles import dump, networks
-from tfdl.engine import registry
 from tfdl.engine.errors import UserError
 from tfdl.models.stylegan import convert, original
 from tfdl.models.stylegan import model as stylegan
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    monkeypatch.setitem(registry.MODELS, "stylegan", "StyleGAN")
 
 
 @pytest.mark.parametrize("name", ["tiny32", "cond16"])

@@ -12,16 +12,10 @@ from tests.helpers import golden
 from tests.models.stylegan.goldens import arrays, assert_near, network, nhwc
 from tests.serving.loader import check_warm_ups
 from tfdl import export as export_verb
-from tfdl.engine import registry
 from tfdl.engine.errors import UserError
 from tfdl.models.stylegan import export, inference, winograd
 from tfdl.models.stylegan import model as stylegan
 from tfdl.models.stylegan.layers import convolve, up_kernel
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    monkeypatch.setitem(registry.MODELS, "stylegan", "StyleGAN")
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -85,7 +79,6 @@ def exported(tmp_path_factory):
     """A conditional model directory and what the verb made of it."""
     root = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.MODELS, "stylegan", "StyleGAN")
         # Every form of inference.py at the goldens' sizes.
         patch.setattr(inference, "WINOGRAD_FROM", 12)
         patch.setattr(inference, "SINGLE_FROM", 16)

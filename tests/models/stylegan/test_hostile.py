@@ -9,14 +9,8 @@ import pytest
 
 from tests.helpers import golden
 from tests.models.stylegan.pickles import dump, networks
-from tfdl.engine import registry
 from tfdl.engine.errors import UserError
 from tfdl.models.stylegan import convert, original, pickled_network
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    monkeypatch.setitem(registry.MODELS, "stylegan", "StyleGAN")
 
 
 @pytest.fixture

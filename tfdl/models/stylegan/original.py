@@ -67,7 +67,7 @@ def arrays_of(network: StyleGAN | Discriminator) -> dict[str, np.ndarray]:
 
 
 def _generator(network: PickledNetwork, where: str):
-    arrays = {f"{key}": value for key, value in network.arrays.items()}
+    arrays = dict(network.arrays)
     options = dict(network.options)
     for part, prefix in (("mapping", "G_mapping"), ("synthesis", "G_synthesis")):
         child = network.parts[part]

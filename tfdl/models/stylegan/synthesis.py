@@ -1,6 +1,5 @@
 """The synthesis network g: w, noise -> picture (Karras et al. 2018, figure 1b)."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -290,8 +289,3 @@ def layer_name(index: int) -> str:
         return ("4x4/Const", "4x4/Conv")[index]
     size = 1 << (index // 2 + 2)
     return f"{size}x{size}/{'Conv1' if index % 2 else 'Conv0_up'}"
-
-
-def num_layers(resolution: int) -> int:
-    """Returns L = 2 log2(resolution) - 2, the layers of a synthesis."""
-    return 2 * int(math.log2(resolution)) - 2
