@@ -68,8 +68,7 @@ def plain(tmp_path_factory):
     recipe = small.write_recipe(
         folder,
         iteration__generator_orthogonal=1e-3,
-        iteration__diffaugment="translation",
-        iteration__discriminator_steps=1,
+        iteration__diffaugment="color,translation",
         iteration__generator_accumulation=2,
     )
     return finish(start(recipe, folder / "run")), folder / "run", recipe
