@@ -12,6 +12,10 @@ import tensorflow as tf
 
 SQRT2 = math.sqrt(2.0)
 EPSILON = 1e-8
+# Row: a place in a 4x4 kernel. Column: a place in a 3x3 one that is shifted there by 0
+# or 1 in each direction.
+_SHIFT = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]], "float64")
+SHIFTS = np.kron(_SHIFT, _SHIFT)
 
 
 class Scaled(keras.layers.Layer):
@@ -123,12 +127,11 @@ class Conv(Scaled):
 
     def kernel(self) -> tf.Tensor:
         """Returns the kernel that the convolution uses, in float32."""
-        weight = self.scaled()
         if self.resample == "down":
-            return four_shifts(weight) * 0.25
+            return four_shifts(self.weight, self.factor / 4)
         if self.resample == "up":
-            return up_kernel(weight, self.mirrored)
-        return weight
+            return up_kernel(self.weight, self.mirrored, self.factor)
+        return self.scaled()
 
     def call(self, x):
         """Maps [B, H, W, in] to [B, H', W', out]."""
@@ -147,21 +150,32 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, resample: str = "") -> tf.Tensor:
     return tf.nn.conv2d(x, kernel, stride, "SAME")
 
 
-def four_shifts(kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the 4x4 kernel of a 3x3 one and a 2x2 sum (or doubling) of pixels."""
-    padded = tf.pad(kernel, [[1, 1], [1, 1], [0, 0], [0, 0]])
-    return padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
+def four_shifts(
+    kernel: tf.Tensor, factor: float = 1.0, flip: bool = False
+) -> tf.Tensor:
+    """Returns the 4x4 kernel of a 3x3 one and a 2x2 sum (or doubling) of pixels.
+
+    As a product with a 16x9 matrix: kernels of wide layers are larger than pictures,
+    and sums of shifted copies, with their gradients, cost as much as a convolution.
+
+    Args:
+        kernel: [3, 3, in, out].
+        factor: what it is multiplied by.
+        flip: mirrors it in both directions first.
+    """
+    shifts = SHIFTS[:, ::-1] if flip else SHIFTS
+    flat = tf.reshape(tf.convert_to_tensor(kernel), [9, -1])
+    joined = tf.matmul(tf.constant(shifts * factor, flat.dtype), flat)
+    return tf.reshape(joined, [4, 4, *kernel.shape[2:]])
 
 
-def up_kernel(kernel: tf.Tensor, mirrored: bool) -> tf.Tensor:
+def up_kernel(kernel: tf.Tensor, mirrored: bool, factor: float = 1.0) -> tf.Tensor:
     """Returns the transposed convolution's 4x4 kernel [4, 4, out, in].
 
     A transposed convolution mirrors what it is given: a kernel that is to be used
     as it stands has to be mirrored first.
     """
-    if not mirrored:
-        kernel = tf.reverse(kernel, [0, 1])
-    return tf.transpose(four_shifts(kernel), [0, 1, 3, 2])
+    return tf.transpose(four_shifts(kernel, factor, not mirrored), [0, 1, 3, 2])
 
 
 def upsample(x: tf.Tensor, factor: int = 2) -> tf.Tensor:
