@@ -41,7 +41,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--general_epochs", type=int, default=2)
     parser.add_argument("--tune_epochs", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--embedding_size", type=int, default=64)
     parser.add_argument("--hidden_size", type=int, default=128)
     parser.add_argument("--max_vocab", type=int, default=6000)
@@ -106,7 +106,7 @@ class Experiment:
         if source:
             config.phases = recipes.scripted(1e-2, flags.epochs - 2)
         else:
-            config.phases = recipes.full(1e-3, flags.epochs)
+            config.phases = recipes.full(5e-3, flags.epochs)
         folder = f"{method.replace(' ', '-')}-{count}-seed{seed}"
         return self.train(config, folder)["metrics"]
 

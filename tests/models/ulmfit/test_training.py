@@ -185,11 +185,20 @@ def test_a_backward_model_reads_from_the_end(source, tmp_path):
     assert backward.model_config()["direction"] == "backward"
 
 
-def test_sampled_softmax_trains(source, tmp_path):
-    config = toys.language_model(source, 1, sampled_softmax=6)
+def test_windows_of_all_lengths_share_a_graph(source, tmp_path, monkeypatch):
+    config = toys.language_model(
+        source, 1, sampled_softmax=6, windows="awd-lstm-lm", bptt=12
+    )
     task, learner = prepared(config, tmp_path)
-    metrics = steps(task, learner, task.phases()[0], 2)
+    assert len({window.length for window in task.batches.table(0)[:4]}) > 2
+    traced = []
+    original = task.trace
+    monkeypatch.setattr(
+        task, "trace", lambda *given: (traced.append(given), original(*given))
+    )
+    metrics = steps(task, learner, task.phases()[0], 4)
     assert np.isfinite(metrics["loss"]) and metrics["ar"] > 0
+    assert len(traced) == 1
 
 
 @pytest.mark.parametrize(
