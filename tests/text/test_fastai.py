@@ -127,6 +127,7 @@ def test_special_tokens_are_undone(cases):
         decoded = fastai_rules.decode_spec_tokens(pair["tokens"])
         assert decoded == pair["decoded"]
     tokens = TextTokenizer("fastai2", "regex").tokens("Sooooo GOOD, no no no (really)!")
+    assert fastai_rules.readable(["xxup", "xxmaj", "a", "xxup"]) == "A"
     assert fastai_rules.readable(tokens) == "s ooooo GOOD, no no no (really)!"
 
 

@@ -250,7 +250,9 @@ def readable(tokens: Sequence[str]) -> str:
             rest = rest[:-1] if rest and rest[-1].isdigit() else rest
         elif token in ("xxmaj", "xxup"):
             change = str.capitalize if token == "xxmaj" else str.upper
-            words += [change(rest.pop())] if rest else []
+            # A model may write one mark behind another: the last one counts.
+            if rest and rest[-1] not in ("xxmaj", "xxup", "xxrep", "xxwrep"):
+                words.append(change(rest.pop()))
         elif token in ("xxrep", "xxwrep") and len(rest) > 1 and rest[-1].isdigit():
             count, what = min(int(rest.pop()), MOST_REPEATED), rest.pop()
             words += [what * count] if token == "xxrep" else [what] * count
