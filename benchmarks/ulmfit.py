@@ -117,7 +117,7 @@ def _classifying(directory, peer, repeats) -> Iterator[dict]:
     import tensorflow as tf
 
     head = {"num_classes": 2, "hidden": [50], "dropouts": [0.4, 0.1]}
-    head |= {"bias": False, "bptt": 72, "max_len": 1440}
+    head |= {"bias": False, "bptt": 72, "max_len": 1440, "padding": "fastai2"}
     encoder = {"vocab_size": 60_000, **SIZES}
     encoder |= dict.fromkeys(LM_RATES, 0.0)
     config = {"head": "classifier", "encoder": encoder, "classifier": head}
@@ -148,6 +148,7 @@ def _classifying(directory, peer, repeats) -> Iterator[dict]:
 
         expected = np.array(peer("classify", ids=path)["logits"])
         gap = float(np.abs(classify(tensor) - expected).max())
+        assert gap < 1e-5, f"logits differ by {gap}"
         sides = {"ours": ours, "fastai": lambda: peer("classify", ids=path)}
         record = in_turns(
             f"classification, {DOCUMENTS} documents, {kind}", repeats, sides
