@@ -37,16 +37,16 @@ def serve(values: flags.FlagValues, overrides: command.Overrides) -> int:
     # oneDNN compiles a kernel for each new shape, and each thread keeps a thousand of
     # them: slower for texts of all lengths, and gigabytes of memory.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if values.onednn else "0")
+    if values.enable_batching and (os.cpu_count() or 1) <= FEW_CORES:
+        # Batches side by side keep the cores busy; to split their operations as well
+        # costs an eighth more processor time.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     command.start_tensorflow()
     import tensorflow as tf
 
     threading_ = tf.config.threading
-    count = values.tensorflow_intra_op_parallelism
-    if not count and values.enable_batching and (os.cpu_count() or 1) <= FEW_CORES:
-        # Batches side by side keep the cores busy; to split their operations as well
-        # costs an eighth more processor time.
-        count = 1
-    if count:
+    if values.tensorflow_intra_op_parallelism:
+        count = values.tensorflow_intra_op_parallelism
         threading_.set_intra_op_parallelism_threads(count)
     if values.tensorflow_inter_op_parallelism:
         count = values.tensorflow_inter_op_parallelism

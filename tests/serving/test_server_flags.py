@@ -25,8 +25,12 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def fresh_flags():
+def fresh_flags(monkeypatch):
     """Takes back what an earlier command line has set."""
+    # What the verb sets itself goes away after the test.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_ENABLE_ONEDNN_OPTS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     for name in serve.FLAGS:
         serve.FLAGS[name].unparse()
     serve.FLAGS.unparse_flags()
