@@ -116,18 +116,31 @@ def port(preset: str, **changes: Any) -> ConfigDict:
 
 
 def digits() -> ConfigDict:
-    """Returns a small BigGAN of scikit-learn's digits, for two cores."""
+    """Returns a small BigGAN of scikit-learn's digits, for two cores.
+
+    Channels halve where the size doubles, as in the large ones. The discriminator
+    learns four times as fast as the generator: with equal rates the generator wins, and
+    the digits of a class look all alike.
+    """
     config = common("tiny", num_classes=10, image_channels=1)
     config.description = "scikit-learn's digits, 32x32, ten classes"
     config.data = "embedded:square-digits"
+    generator, discriminator = config.generator, config.discriminator
+    del generator.channels, discriminator.channels
+    generator.blocks = ((64, 64, True), (64, 32, True), (32, 16, True))
+    generator.dim_z, generator.shared_dim = 64, 32
+    discriminator.blocks = (
+        *((1, 16, True), (16, 32, True), (32, 64, True)),
+        (64, 64, False),
+    )
     config.batch_size = 32
     config.iteration.discriminator_steps = 2
-    config.generator_rate, config.discriminator_rate = 1e-3, 1e-3
-    config.iterations = 900
+    config.generator_rate, config.discriminator_rate = 4e-4, 1.6e-3
+    config.iterations = 1000
     config.ema_decay, config.ema_start = 0.99, 50
     config.standing.rows = 11
     config.evaluation.samples = 2000
-    config.eval_every = 300
-    config.checkpoint_every = 300
-    config.steps_per_loop = config.log_every = 20
+    config.eval_every = 250
+    config.checkpoint_every = 250
+    config.steps_per_loop = config.log_every = 25
     return config
