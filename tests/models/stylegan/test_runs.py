@@ -1,0 +1,141 @@
+"""Whole runs in processes of their own: killed in a fade, one replica and two.
+
+A minute and a half: five processes make up to ten steps, each with its start and tracing.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tfdl
+from tests.helpers import ROOT
+from tests.models.stylegan import small_runs
+from tfdl.engine import config as config_lib
+from tfdl.models.stylegan.model import load_discriminator, load_training_generator
+
+# 4 steps at 8x8 pixels, 6 while 16x16 fades in.
+PLAN = {
+    "growing__stable_kimg": 0.016,
+    "growing__transition_kimg": 0.08,
+    "growing__total_kimg": 0.08,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Digits of 16x16."""
+    return small_runs.digits(tmp_path_factory.mktemp("digits"))
+
+
+def start(folder, data, *flags, **fields):
+    """Starts a run in `folder`."""
+    recipe = folder / "recipe.json"
+    fields = {**PLAN, "labels": "none", "devices": 2, **fields}
+    config = small_runs.configuration(data, **fields)
+    # Adam with a small epsilon moves weights by the rate even where the gradient is
+    # nothing but rounding, as that of the first constant at the start.
+    config.optimizer.epsilon = 1e-3
+    recipe.write_text(config_lib.to_json(config))
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tfdl.cli", "train"),
+            *(f"--config={recipe}", f"--workdir={folder / 'run'}", *flags),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Waits for a run; returns what it said."""
+    try:
+        out, err = process.communicate(timeout=560)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1]), err
+
+
+def weights(folder):
+    """Returns all of a run's networks: averaged, as trained, discriminator."""
+    model = folder / "run" / "model"
+    networks = (
+        tfdl.load(str(model)),
+        load_training_generator(model),
+        load_discriminator(model),
+    )
+    return [np.array(v) for network in networks for v in network.get_weights()]
+
+
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory):
+    """An uninterrupted run on one device."""
+    folder = tmp_path_factory.mktemp("plain")
+    _, told = finish(start(folder, data))
+    assert "16x16 fade-in" in told
+    return folder
+
+
+def test_killed_in_a_fade_ends_like_uninterrupted(plain, data, tmp_path):
+    process = start(tmp_path, data)
+    deadline = time.monotonic() + 240
+    # The fade goes from step 4 to 10.
+    while time.monotonic() < deadline and process.poll() is None:
+        if (tmp_path / "run" / "checkpoints" / "ckpt-6.json").exists():
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "run" / "model").exists()
+    _, told = finish(start(tmp_path, data))
+    assert "goes on at step" in told
+    found, expected = weights(tmp_path), weights(plain)
+    assert len(found) == len(expected) > 50
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+ON = {"growing__start": 16, "growing__total_kimg": 0.032}
+
+
+@pytest.fixture(scope="module")
+def gone_on(plain, data, tmp_path_factory):
+    """Four steps at 16x16 from where the uninterrupted run ended."""
+    folder = tmp_path_factory.mktemp("gone_on")
+    finish(start(folder, data, f"--init_from={plain / 'run' / 'model'}", **ON))
+    return folder
+
+
+def test_goes_on_from_a_model(plain, gone_on):
+    off = [
+        np.abs(one - other).max()
+        for one, other in zip(weights(gone_on), weights(plain), strict=True)
+    ]
+    # Four steps at a rate of 0.002; averages move by tenths of the way.
+    assert 0 < max(off) < 0.1
+
+
+def test_two_replicas_equal_one(plain, gone_on, data, tmp_path):
+    # Not from the start, where the constant's instance norm amplifies rounding.
+    model = f"--init_from={plain / 'run' / 'model'}"
+    flags = (model, "--strategy=mirrored", "--num_devices=2")
+    finish(start(tmp_path, data, *flags, **ON))
+    found, before = weights(tmp_path), weights(plain)
+    for one, other, old in zip(found, weights(gone_on), before, strict=True):
+        # Weights move by up to 0.008.
+        assert np.abs(one - other).max() < 1e-3
+        moved = np.abs(other - old).mean()
+        assert np.abs(one - other).mean() <= 0.1 * moved + 1e-6
