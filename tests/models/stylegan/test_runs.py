@@ -1,6 +1,6 @@
 """Whole runs in processes of their own: killed in a fade, one replica and two.
 
-A minute and a half: five processes make up to ten steps, each with its start and tracing.
+A minute and a half: five processes make up to ten steps, with their start and tracing.
 """
 
 import json
