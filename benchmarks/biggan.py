@@ -140,7 +140,7 @@ class _Sampler:
         return images.numpy(), clock.read()
 
 
-def _training(peer, folder: pathlib.Path, repeats: int, xla: bool = True) -> dict:
+def _training(peer, folder: pathlib.Path, repeats: int, xla: bool = False) -> dict:
     ours = _Trainer(xla)
     np.savez(folder / "training.npz", **ours.arrays())
     peer("networks", path=str(folder / "training.npz"))
