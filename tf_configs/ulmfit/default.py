@@ -1,8 +1,8 @@
 """ULMFiT in miniature on embedded text, in a few minutes on two cores.
 
 A language model learns from what Python code says about itself, is tuned on passages
-of Python's documentation, and becomes a classifier of what a passage is about, layer
-by layer. The same network trained on the labels alone shows what that was good for.
+of Python's documentation, and becomes a classifier of what a passage is about, the
+head first. The same network trained on the labels alone shows what that was good for.
 
     tfdl train --model=ulmfit
 """
@@ -45,7 +45,11 @@ def get_config() -> ConfigDict:
     classify.name, classify.data = "classify", "embedded:topics"
     classify.encoder = ConfigDict(encoder)
     recipes.scaled(classify, recipes.CLASSIFYING, 0.3)
-    classify.phases = recipes.gradual(1e-2, 8)
+    # So small a network has to move its lower layers more than the paper's does.
+    classify.phases = (
+        recipes.phase("head", 1, 1e-2, trained="last:1"),
+        recipes.phase("all", 12, 1.2e-2, ratio=1.1, schedule=recipes.slanted()),
+    )
     classify.compare_with = "scratch"
 
     scratch = classify.copy_and_resolve_references()
