@@ -14,7 +14,5 @@ from tfdl.models.ulmfit import recipes
 def get_config() -> ConfigDict:
     """Returns two stages: tune the language model, classify."""
     config = recipes.paper("yelp:yelp_review_full_csv", lm_epochs=15)
-    config.description = (
-        "stars of reviews (Yelp-full or Yelp-bi)"
-    )
+    config.description = "stars of reviews (Yelp-full or Yelp-bi)"
     return config

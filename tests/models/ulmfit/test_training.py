@@ -46,7 +46,7 @@ def stages(tmp_path_factory):
     config = recipes.common("language_model")
     pretrain = toys.language_model(source, 3)
     pretrain.name = "pretrain"
-    tune = toys.language_model(source, 2, start="model", max_vocab=24)
+    tune = toys.language_model(source, 2, start="model")
     tune.name = "tune"
     classify = toys.classifier(source, start="model")
     classify.name, classify.dropmult = "classify", 0.0
@@ -70,10 +70,10 @@ def test_three_stages_learn(stages):
     config = model_dir.read_config(folder / "model")
     assert config["labels"] == ["colour", "taste"] and config["head"] == "classifier"
     vocab = json.loads((folder / "model" / "assets" / "vocab.json").read_text())
-    assert len(vocab) == 32 and vocab[:2] == ["xxunk", "xxpad"]
+    assert len(vocab) % 8 == 0 and vocab[:2] == ["xxunk", "xxpad"]
     tuned = model_dir.read_config(folder / "tune" / "model")
-    assert tuned["encoder"]["vocab_size"] == 32
-    assert (folder / "classify" / "samples").glob("confusion-*.png")
+    assert tuned["encoder"]["vocab_size"] == len(vocab)
+    assert list((folder / "classify" / "samples").glob("confusion-*.png"))
     text = next((folder / "tune" / "samples").glob("text-*.txt")).read_text()
     assert "xxunk" not in text.split("...", 1)[1]
 
