@@ -4,47 +4,16 @@ Over a minute: four processes make a few iterations, each with its start and tra
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
 import tfdl
-from tests.helpers import ROOT
 from tests.models.biggan import small
+from tests.training_runs import finish, kill_at, start
 from tfdl.engine import model_dir
 from tfdl.models.biggan.model import load_discriminator, load_training_generator
 from tfdl.models.biggan.names import named_variables
-
-
-def start(recipe, workdir, *flags):
-    """Starts a run."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tfdl.cli", "train"),
-            *(f"--config={recipe}", f"--workdir={workdir}", *flags),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    """Waits for a run; returns its metrics."""
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
 
 
 def weights(workdir):
@@ -71,7 +40,7 @@ def plain(tmp_path_factory):
         iteration__diffaugment="color,translation",
         iteration__generator_accumulation=2,
     )
-    return finish(start(recipe, folder / "run")), folder / "run", recipe
+    return finish(start(recipe, folder / "run"))[0], folder / "run", recipe
 
 
 def test_what_a_run_leaves(plain):
@@ -95,14 +64,7 @@ def test_killed_it_ends_like_uninterrupted(plain, tmp_path):
     _, whole, recipe = plain
     workdir = tmp_path / "run"
     process = start(recipe, workdir)
-    deadline = time.monotonic() + 500
-    while time.monotonic() < deadline and process.poll() is None:
-        if (workdir / "checkpoints" / "ckpt-2.json").exists():
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (workdir / "model").exists()
+    kill_at(process, workdir, 2)
     finish(start(recipe, workdir))
     expected = weights(whole)
     for name, value in weights(workdir).items():

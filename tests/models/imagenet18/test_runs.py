@@ -4,17 +4,13 @@ Two minutes: six processes make a few steps, each with its start and its tracing
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
 import tfdl
-from tests.helpers import ROOT, free_ports
+from tests.helpers import free_ports
+from tests.training_runs import finish, kill_at, start
 from tfdl.engine import config as config_lib
 from tfdl.models.imagenet18 import recipes
 from tfdl.models.imagenet18.names import variable_names
@@ -39,33 +35,6 @@ def configuration(folder, **fields):
     return path
 
 
-def start(recipe, workdir, *flags, **env):
-    """Starts a run."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tfdl.cli", "train"),
-            *(f"--config={recipe}", f"--workdir={workdir}", *flags),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            **env,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    """Waits for a run; returns its metrics."""
-    out, err = process.communicate(timeout=280)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
-
-
 def weights(workdir):
     """Returns the final model's weights and statistics by name."""
     model = tfdl.load(str(workdir / "model"))
@@ -86,24 +55,15 @@ def plain(tmp_path_factory):
     """A run on one device, each batch in two parts."""
     folder = tmp_path_factory.mktemp("plain")
     recipe = configuration(folder, max_device_batch=200)
-    return finish(start(recipe, folder / "run")), folder / "run", recipe
+    return finish(start(recipe, folder / "run"))[0], folder / "run", recipe
 
 
 def test_killed_in_a_phase_ends_like_uninterrupted(plain, tmp_path):
     _, whole, recipe = plain
     workdir = tmp_path / "run"
     process = start(recipe, workdir)
-    deadline = time.monotonic() + 240
-    # The second phase begins at step 5.
-    while time.monotonic() < deadline and process.poll() is None:
-        if (workdir / "checkpoints" / "ckpt-6.json").exists():
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (workdir / "model").exists()
-    process = start(recipe, workdir)
-    finish(process)
+    kill_at(process, workdir, 6)
+    finish(start(recipe, workdir))
     expected = weights(whole)
     for name, value in weights(workdir).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
@@ -112,7 +72,7 @@ def test_killed_in_a_phase_ends_like_uninterrupted(plain, tmp_path):
 def test_two_replicas_equal_two_parts(plain, tmp_path):
     recipe = configuration(tmp_path)
     flags = ("--strategy=mirrored", "--num_devices=2")
-    metrics = finish(start(recipe, tmp_path / "run", *flags))
+    metrics, _ = finish(start(recipe, tmp_path / "run", *flags))
     assert metrics["images"] == 360
     assert metrics["loss"] == pytest.approx(plain[0]["loss"], rel=1e-4)
     agree(tmp_path / "run", plain[1])

@@ -3,20 +3,14 @@
 A minute and a half: six processes make up to ten steps, with their start and tracing.
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 import tfdl
-from tests.helpers import ROOT
+from tests import training_runs
 from tests.models.stylegan import small_runs
+from tests.training_runs import finish, kill_at
 from tfdl.engine import config as config_lib
 from tfdl.models.stylegan.model import load_discriminator, load_training_generator
 
@@ -43,31 +37,7 @@ def start(folder, data, *flags, **fields):
     if optimizer:
         config.optimizer = ConfigDict(optimizer)
     recipe.write_text(config_lib.to_json(config))
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tfdl.cli", "train"),
-            *(f"--config={recipe}", f"--workdir={folder / 'run'}", *flags),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    """Waits for a run; returns what it said."""
-    try:
-        out, err = process.communicate(timeout=560)
-    finally:
-        process.kill()
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1]), err
+    return training_runs.start(recipe, folder / "run", *flags)
 
 
 def weights(folder):
@@ -92,15 +62,7 @@ def plain(data, tmp_path_factory):
 
 def test_killed_in_a_fade_ends_like_uninterrupted(plain, data, tmp_path):
     process = start(tmp_path, data)
-    deadline = time.monotonic() + 240
-    # The fade goes from step 4 to 10.
-    while time.monotonic() < deadline and process.poll() is None:
-        if (tmp_path / "run" / "checkpoints" / "ckpt-6.json").exists():
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (tmp_path / "run" / "model").exists()
+    kill_at(process, tmp_path / "run", 6)
     _, told = finish(start(tmp_path, data))
     assert "goes on at step" in told
     found, expected = weights(tmp_path), weights(plain)

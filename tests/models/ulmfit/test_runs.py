@@ -3,13 +3,11 @@
 A minute: five processes make a few steps, each with its start and its tracing.
 """
 
-import signal
-import time
-
 import numpy as np
 import pytest
 
 from tests.models.ulmfit import toys
+from tests.training_runs import finish, kill_at
 from tfdl.models.ulmfit import recipes
 
 
@@ -41,9 +39,8 @@ def classifier(source):
 @pytest.fixture(scope="module")
 def plain(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    return toys.finish(
-        toys.start(configuration(source), folder / "run")
-    ), folder / "run"
+    metrics, _ = finish(toys.start(configuration(source), folder / "run"))
+    return metrics, folder / "run"
 
 
 def agree(workdir, other, **tolerance):
@@ -58,16 +55,9 @@ def agree(workdir, other, **tolerance):
 def test_killed_within_an_epoch_ends_like_uninterrupted(source, plain, tmp_path):
     workdir = tmp_path / "run"
     process = toys.start(configuration(source), workdir)
-    deadline = time.monotonic() + 240
     # Within the first epoch: the state of the windows is carried over the break.
-    while time.monotonic() < deadline and process.poll() is None:
-        if (workdir / "checkpoints" / "ckpt-4.json").exists():
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (workdir / "model").exists()
-    metrics = toys.finish(toys.start(configuration(source), workdir))
+    kill_at(process, workdir, 4)
+    metrics, _ = finish(toys.start(configuration(source), workdir))
     agree(workdir, plain[1])
     assert metrics["loss"] == plain[0]["loss"]
 
@@ -79,7 +69,7 @@ def test_two_replicas_of_a_language_model_equal_one(source, tmp_path):
     config.dropmult = 0.0
     found = []
     for name, extra in (("one", ()), ("two", flags)):
-        found.append(toys.finish(toys.start(config, tmp_path / name, *extra)))
+        found.append(finish(toys.start(config, tmp_path / name, *extra))[0])
     assert found[1]["loss"] == pytest.approx(found[0]["loss"], rel=1e-5)
     agree(tmp_path / "two", tmp_path / "one", rtol=1e-4, atol=2e-6)
 
@@ -87,5 +77,5 @@ def test_two_replicas_of_a_language_model_equal_one(source, tmp_path):
 def test_two_replicas_of_a_classifier_equal_one(source, tmp_path):
     flags = ("--strategy=mirrored", "--num_devices=2")
     for name, extra in (("one", ()), ("two", flags)):
-        toys.finish(toys.start(classifier(source), tmp_path / name, *extra))
+        finish(toys.start(classifier(source), tmp_path / name, *extra))
     agree(tmp_path / "two", tmp_path / "one", rtol=1e-3, atol=1e-5)

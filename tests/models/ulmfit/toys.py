@@ -1,15 +1,11 @@
 """Recipes of a few seconds on a little text, and runs of them."""
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 from ml_collections import ConfigDict
 
 import tfdl
-from tests.helpers import ROOT
+from tests import training_runs
 from tfdl.engine import config as config_lib
 from tfdl.engine import distribution, runs
 from tfdl.models.ulmfit import recipes
@@ -75,28 +71,7 @@ def start(config: ConfigDict, workdir: pathlib.Path, *flags: str):
     """Starts a run in a process of its own."""
     path = workdir.parent / f"{workdir.name}.json"
     path.write_text(config_lib.to_json(config))
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tfdl.cli", "train"),
-            *(f"--config={path}", f"--workdir={workdir}", *flags),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process) -> dict:
-    """Waits for a run; returns its metrics."""
-    out, err = process.communicate(timeout=280)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
+    return training_runs.start(path, workdir, *flags)
 
 
 def weights(workdir: pathlib.Path) -> dict:
