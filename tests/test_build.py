@@ -251,7 +251,7 @@ class TestRequirements:
                 declared |= names(lines)
         known = importlib.metadata.packages_distributions()
         known |= {"apache_beam": ["apache-beam"], "ray": ["ray"]}
-        known |= {"kagglehub": ["kagglehub"]}
+        known |= {"kagglehub": ["kagglehub"], "spacy": ["spacy"]}
         known["tensorflow_datasets"] = ["tensorflow-datasets"]
         own = {"tfdl", "tf_configs", *sys.stdlib_module_names}
         missing = {}

@@ -133,7 +133,8 @@ def _sentencepiece(model: bytes | None) -> Callable[[str], list[str]]:
 def _spacy(generation: str) -> Callable[[str], list[str]]:
     if importlib.util.find_spec("spacy") is None:
         raise errors.UserError(
-            "the tokenizer 'spacy' needs spaCy: pip install spacy; or use 'regex'"
+            "the tokenizer 'spacy' needs spaCy: pip install 'tfdl[spacy]'; or use "
+            "'regex'"
         )
     import spacy
 
