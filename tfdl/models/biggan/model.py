@@ -76,26 +76,28 @@ def from_config(
 
 def load_discriminator(model_dir: str | pathlib.Path) -> Discriminator | None:
     """Loads the discriminator beside a generator; None if there is none."""
-    config = directory.read_config(model_dir)
-    path = pathlib.Path(model_dir) / directory.ASSETS / DISCRIMINATOR
-    if not isinstance(config.get("discriminator"), Mapping) or not path.is_file():
-        return None
-    wanted = DiscriminatorConfig.from_dict(config["discriminator"])
-    _check_room(path, wanted)
-    network = build_discriminator(wanted, empty=True)
-    _load(path, network)
-    return network
+    found = _beside(model_dir, DISCRIMINATOR, "discriminator", DiscriminatorConfig)
+    return found and _loaded(build_discriminator, *found)
 
 
 def load_training_generator(model_dir: str | pathlib.Path) -> Generator | None:
     """Loads the generator without averaged weights; None if there is none."""
+    found = _beside(model_dir, TRAINING_GENERATOR, "generator", GeneratorConfig)
+    return found and _loaded(build_generator, *found)
+
+
+def _beside(model_dir, name: str, field: str, kind):
+    """Returns a file among the assets and its network's configuration, or None."""
     config = directory.read_config(model_dir)
-    path = pathlib.Path(model_dir) / directory.ASSETS / TRAINING_GENERATOR
-    if not isinstance(config.get("generator"), Mapping) or not path.is_file():
+    path = pathlib.Path(model_dir) / directory.ASSETS / name
+    if not isinstance(config.get(field), Mapping) or not path.is_file():
         return None
-    wanted = GeneratorConfig.from_dict(config["generator"])
+    return path, kind.from_dict(config[field])
+
+
+def _loaded(build, path: pathlib.Path, wanted):
     _check_room(path, wanted)
-    network = build_generator(wanted, empty=True)
+    network = build(wanted, empty=True)
     _load(path, network)
     return network
 

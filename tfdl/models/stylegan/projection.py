@@ -63,18 +63,9 @@ def project(
     Raises:
         UserError: an unknown space, or a picture of another size.
     """
-    if space not in SPACES:
-        raise errors.unknown("space", space, SPACES)
-    config = drawer.config
-    wanted = (config.resolution, config.resolution, config.num_channels)
-    if image.shape != wanted:
-        raise errors.UserError(f"a picture {image.shape} for a network of {wanted}")
+    _check(drawer, image, space)
     draws = np.random.RandomState(seed)
-    z = draws.randn(_MEAN_OF, config.latent_size).astype(np.float32)
-    some = drawer.styles(z, None if labels is None else np.repeat(labels, _MEAN_OF, 0))
-    mean = some[:, 0].mean(0)
-    spread = float(np.sqrt(np.square(some[:, 0] - mean).sum() / _MEAN_OF))
-    layers = some.shape[1]
+    mean, spread, layers = _statistics(drawer, draws, labels)
     own = layers if space == "w+" else 1
     target = tf.constant(image[None], tf.float32)
     # Steps of 0.1 in coordinates whose spread is about 1.
@@ -106,10 +97,7 @@ def project(
 
     start, before = look()
     for i in range(steps):
-        done = i / steps
-        rate = _RATE * min(1, (i + 1) / (_WARM_UP * steps + 1))
-        rate *= 0.5 - 0.5 * np.cos(np.pi * min(1, (1 - done) / _COOL_DOWN))
-        fading = 0.2 * max(0.0, 1 - done / 0.5) ** 2
+        rate, fading = _plan(i, steps)
         shake = fading * draws.randn(own, len(mean))
         step(
             tf.constant(rate, tf.float32),
@@ -124,3 +112,29 @@ def project(
         float(before),
         float(after),
     )
+
+
+def _check(drawer: Drawer, image: np.ndarray, space: str) -> None:
+    if space not in SPACES:
+        raise errors.unknown("space", space, SPACES)
+    config = drawer.config
+    wanted = (config.resolution, config.resolution, config.num_channels)
+    if image.shape != wanted:
+        raise errors.UserError(f"a picture {image.shape} for a network of {wanted}")
+
+
+def _statistics(drawer: Drawer, draws, labels) -> tuple[np.ndarray, float, int]:
+    """Returns the mean w, its spread, and how many layers take one."""
+    z = draws.randn(_MEAN_OF, drawer.config.latent_size).astype(np.float32)
+    some = drawer.styles(z, None if labels is None else np.repeat(labels, _MEAN_OF, 0))
+    mean = some[:, 0].mean(0)
+    spread = float(np.sqrt(np.square(some[:, 0] - mean).sum() / _MEAN_OF))
+    return mean, spread, some.shape[1]
+
+
+def _plan(i: int, steps: int) -> tuple[float, float]:
+    """Returns a step's rate and how much noise is on w."""
+    done = i / steps
+    rate = _RATE * min(1, (i + 1) / (_WARM_UP * steps + 1))
+    rate *= 0.5 - 0.5 * np.cos(np.pi * min(1, (1 - done) / _COOL_DOWN))
+    return rate, 0.2 * max(0.0, 1 - done / 0.5) ** 2
