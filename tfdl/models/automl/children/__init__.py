@@ -1,0 +1,1 @@
+"""Children: short trainings that score a proposed architecture."""

@@ -1,0 +1,1 @@
+"""Proposers: what decides which architecture is tried next."""

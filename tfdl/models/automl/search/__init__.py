@@ -1,0 +1,1 @@
+"""The search loop: trials, workers, resuming, and what a person sees."""

@@ -1,0 +1,1 @@
+"""Search spaces: what a proposer may choose, as sequences of decisions."""
