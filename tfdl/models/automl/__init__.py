@@ -1,1 +1,1 @@
-"""AutoML: architecture search by reinforcement learning and by evolution (2016-2018)."""
+"""AutoML: architecture search by reinforcement learning and evolution (2016-2018)."""
