@@ -1,0 +1,1 @@
+"""Recurrent cells that were searched for, and language models made of them."""
