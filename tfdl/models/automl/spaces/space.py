@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tfdl.engine import errors
 
@@ -20,11 +21,36 @@ class Decision:
         kind: decisions of one kind mean the same and have the same choices, or a
             prefix of them: a controller may share weights among them.
         choices: what the values 0, 1, ... mean.
+        link: of a skip connection, whether the layer `link[0]` feeds layer `link[1]`;
+            a controller may decide it by comparing what it knows of the two.
     """
 
     name: str
     kind: str
     choices: tuple[str, ...]
+    link: tuple[int, int] | None = None
+
+
+def count(name: str, value: Any, low: int = 1) -> int:
+    """Returns a whole number of at least `low`, or raises `UserError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise errors.UserError(f"{name} has to be {low} or more, got {value!r}")
+    return value
+
+
+def names(name: str, values: Any, allowed: Iterable[str]) -> tuple[str, ...]:
+    """Returns one or more different names, all allowed, or raises `UserError`."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise errors.UserError(f"{name} has to be a list of names, got {values!r}")
+    allowed = tuple(allowed)
+    for value in values:
+        if value not in allowed:
+            raise errors.unknown(f"name among the {name}", value, allowed)
+    if not values or len(set(values)) < len(values):
+        raise errors.UserError(
+            f"{name} has to be one name or more, each once, got {list(values)}"
+        )
+    return tuple(values)
 
 
 class Space:
@@ -39,6 +65,14 @@ class Space:
 
     def __init__(self, decisions: Sequence[Decision]):
         self.decisions = tuple(decisions)
+        if not self.decisions:
+            raise errors.UserError(f"space {self.name!r} has nothing to decide")
+        for decision in self.decisions:
+            if not decision.choices:
+                raise errors.UserError(
+                    f"space {self.name!r} has no valid child: {decision.name} has no "
+                    "choices"
+                )
 
     @property
     def size(self) -> int:
@@ -71,7 +105,9 @@ class Space:
 
     def mutate(self, arch: Architecture, rng: random.Random) -> Architecture:
         """Returns `arch` with one decision changed to another of its choices."""
-        where = [i for i, d in enumerate(self.decisions) if len(d.choices) > 1]
+        where = [i for i in range(len(arch)) if len(self.decisions[i].choices) > 1]
+        if not where:
+            return arch
         i = rng.choice(where)
         others = [v for v in range(len(self.decisions[i].choices)) if v != arch[i]]
         return (*arch[:i], rng.choice(others), *arch[i + 1 :])
@@ -99,6 +135,26 @@ class Space:
                     f"position {i + 1} of the architecture is {word!r}, not a number"
                 ) from None
         return self.check(values)
+
+    def at(self, number: int) -> "Space":
+        """Returns the part of this space that proposal `number` is made from.
+
+        A space that grows during a search is smaller at first; its architectures are
+        this space's, with fewer values.
+        """
+        return self
+
+    def decode(self, arch: Sequence[int]) -> Any:
+        """Returns what a network is built from; it has a method `to_dict`.
+
+        Raises:
+            UserError: `arch` is none of this space.
+        """
+        raise NotImplementedError(f"space {self.name!r} makes no networks")
+
+    def genotype(self, arch: Sequence[int]) -> dict[str, Any]:
+        """Returns what `decode` returns as JSON's types, with its `"kind"`."""
+        return self.decode(arch).to_dict()
 
     def describe(self, arch: Architecture) -> list[str]:
         """Returns lines that tell a person what `arch` is."""
