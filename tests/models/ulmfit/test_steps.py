@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfdl.engine.errors import UserError
+from tfdl.engine.monitor import Monitor
 from tfdl.models.ulmfit import recipes, sampled_softmax, steps
-from tfdl.models.ulmfit.monitor import Monitor
 
 GROUPS = {f"{i}/w": i for i in range(5)}
 

@@ -13,12 +13,12 @@ from tfdl.data.bptt import Documents
 from tfdl.data.text_corpora import Document
 from tfdl.engine import ema, errors, model_dir
 from tfdl.engine.learner import Learner
+from tfdl.engine.monitor import Monitor
 from tfdl.engine.phases import Phase
 from tfdl.engine.task import Metrics, Task
 from tfdl.models.ulmfit import model as models
 from tfdl.models.ulmfit import tokenizer as tokenizers
 from tfdl.models.ulmfit import vocabulary_transfer
-from tfdl.models.ulmfit.monitor import Monitor
 from tfdl.text import base_tokenizers, fastai_rules, fastai_vocab
 
 # Of the optimizer's fields those that belong to the task.

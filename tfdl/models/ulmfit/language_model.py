@@ -5,9 +5,9 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfdl.layers.cross_entropy import tied_cross_entropy
 from tfdl.models.ulmfit.awd_lstm import AwdLstm, State, locked, regularizers
 from tfdl.models.ulmfit.config import EncoderConfig
-from tfdl.models.ulmfit.cross_entropy import tied_cross_entropy
 
 
 class LossSums(NamedTuple):

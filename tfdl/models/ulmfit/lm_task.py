@@ -10,6 +10,7 @@ from tfdl.data import bptt
 from tfdl.data.text_corpora import balanced, held_out
 from tfdl.engine import errors, model_dir
 from tfdl.engine.learner import Learner
+from tfdl.layers.carry import Carry
 from tfdl.models.ulmfit import (
     generation,
     pointer,
@@ -19,7 +20,6 @@ from tfdl.models.ulmfit import (
 )
 from tfdl.models.ulmfit.awd_lstm import regularizers
 from tfdl.models.ulmfit.base import UlmfitTask
-from tfdl.models.ulmfit.carry import Carry
 from tfdl.models.ulmfit.language_model import LossSums
 
 SAMPLE_TOKENS = 40
@@ -91,7 +91,8 @@ class LanguageModelTask(UlmfitTask):
     def networks(self):
         """Returns the network; makes the state that windows carry on."""
         found = super().networks()
-        self.carry = Carry(found["model"].encoder, self.config.batch_size)
+        widths = [(rnn.units, rnn.units) for rnn in found["model"].encoder.rnns]
+        self.carry = Carry(widths, self.config.batch_size)
         counts = np.bincount(self.documents.flat, minlength=len(self.itos)) + 1e-10
         self.log_frequencies = tf.constant(np.log(counts / counts.sum()), tf.float32)
         return found

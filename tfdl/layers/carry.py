@@ -1,32 +1,33 @@
 """The state that a language model carries from window to window in training."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-from tfdl.models.ulmfit.awd_lstm import AwdLstm, State
+State = list[tuple[tf.Tensor, ...]]
 
 
 class Carry:
-    """(h, c) of every LSTM for all rows of the global batch, as variables.
+    """The state of every recurrent layer for all rows of the global batch.
 
     Every replica has all rows and uses its own. So they are saved as they are, and a
-    run may go on with another number of replicas.
+    run may go on with another number of replicas. Made in the strategy's scope.
 
     Args:
-        encoder: the network; made in the strategy's scope.
+        widths: of the tensors of each layer's state.
         batch_size: rows of the global batch.
     """
 
-    def __init__(self, encoder: AwdLstm, batch_size: int):
+    def __init__(self, widths: Sequence[Sequence[int]], batch_size: int):
         self._rows = batch_size
-        self._pairs = [
-            tuple(_variable(batch_size, rnn.units) for _ in ("h", "c"))
-            for rnn in encoder.rnns
+        self._layers = [
+            tuple(_variable(batch_size, units) for units in layer) for layer in widths
         ]
 
     @property
     def variables(self) -> list[tf.Variable]:
         """Everything, in a fixed order."""
-        return [variable for pair in self._pairs for variable in pair]
+        return [variable for layer in self._layers for variable in layer]
 
     def read(self, reset: tf.Tensor) -> State:
         """Returns this replica's state; zero where `reset` [rows] is 1."""
@@ -35,16 +36,16 @@ class Carry:
         start = context.replica_id_in_sync_group * part
         keep = (1.0 - reset)[:, None]
         return [
-            tuple(x.read_value()[start : start + part] * keep for x in pair)
-            for pair in self._pairs
+            tuple(x.read_value()[start : start + part] * keep for x in layer)
+            for layer in self._layers
         ]
 
     def write(self, state: State) -> None:
         """Keeps the state after a window; called by every replica with its own."""
         context = tf.distribute.get_replica_context()
         several = context.num_replicas_in_sync > 1
-        for pair, values in zip(self._pairs, state, strict=True):
-            for variable, value in zip(pair, values, strict=True):
+        for layer, values in zip(self._layers, state, strict=True):
+            for variable, value in zip(layer, values, strict=True):
                 whole = context.all_gather(value, axis=0) if several else value
                 variable.assign(whole)
 
