@@ -7,8 +7,8 @@ import numpy as np
 
 import tfdl
 from tests.helpers import golden
+from tfdl.classifiers import preprocessing
 from tfdl.engine import model_dir
-from tfdl.models.imagenet18 import preprocessing
 from tfdl.models.imagenet18.convert import convert as checkpoint
 
 

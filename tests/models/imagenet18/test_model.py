@@ -17,8 +17,10 @@ from tests.models.imagenet18.networks import (
     pictures,
     written,
 )
+from tfdl.classifiers import preprocessing
 from tfdl.engine import errors, model_dir
-from tfdl.models.imagenet18 import blocks, preprocessing
+from tfdl.layers.batch_norm import BatchNorm
+from tfdl.models.imagenet18 import blocks
 from tfdl.models.imagenet18.model import build_model, fold, units
 from tfdl.models.imagenet18.names import normalisation_patterns, variable_names
 from tfdl.models.imagenet18.network import PRESETS, ResNetConfig
@@ -151,8 +153,7 @@ def test_moving_variance_of_the_batch_itself():
     x = np.random.default_rng(0).normal(size=[2, 2, 3, 5]).astype("float32")
     found = {}
     for unbiased in (True, False):
-        config = dataclasses.replace(TINY, unbiased_moving_variance=unbiased)
-        layer = blocks.BatchNorm(config)
+        layer = BatchNorm(1e-5, 0.9, unbiased)
         y = layer(tf.constant(x), training=True)
         found[unbiased] = layer.moving_variance.numpy()
         np.testing.assert_allclose(np.var(y, (0, 1, 2)), 1.0, rtol=1e-4)

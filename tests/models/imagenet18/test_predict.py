@@ -14,10 +14,11 @@ from tests.models.imagenet18.networks import pictures
 from tests.serving.loader import check_warm_ups, run_c_api
 from tfdl import export as export_verb
 from tfdl import predict as predict_verb
+from tfdl.classifiers import contact_sheet, serving
 from tfdl.data import class_names as classes
 from tfdl.engine import model_dir
 from tfdl.hub import interface
-from tfdl.models.imagenet18 import contact_sheet, export
+from tfdl.models.imagenet18 import export
 from tfdl.models.imagenet18.model import build_model
 from tfdl.models.imagenet18.network import ResNetConfig
 
@@ -234,4 +235,4 @@ def test_hub_modules(model, tmp_path):
 
 def test_numbered_classes(model, tmp_path):
     config = {**model_dir.read_config(model), "classes": None}
-    assert export.labels_of(str(model), config)[6] == ("class 6", "")
+    assert serving.labels_of(str(model), config)[6] == ("class 6", "")

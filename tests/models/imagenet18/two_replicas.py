@@ -10,7 +10,7 @@ import tensorflow as tf
 import tfdl
 from tests.models.imagenet18.networks import load, pictures
 from tfdl.engine import distribution
-from tfdl.models.imagenet18.blocks import average_statistics
+from tfdl.layers.batch_norm import average_statistics
 from tfdl.models.imagenet18.model import build_model
 from tfdl.models.imagenet18.names import variable_names
 from tfdl.models.imagenet18.torchvision_names import theirs

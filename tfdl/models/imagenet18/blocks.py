@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdl.engine import micro_batches
+from tfdl.layers.batch_norm import BatchNorm
+from tfdl.layers.pointwise import on_cpu, pointwise
 from tfdl.models.imagenet18.network import BLUR_MIN_INPUTS, ResNetConfig
 
 # The layers cast by hand (autocast=False): under mixed precision normalisation and
@@ -62,7 +63,7 @@ class Convolution(keras.layers.Layer):
             # A 1x1 convolution looks at every second pixel only.
             ahead = stride if self.size == 1 else 1
             x, stride = blurred(x, ahead), stride // ahead
-        if self.size == 1 and stride == 1 and training and _on_cpu():
+        if self.size == 1 and stride == 1 and training and on_cpu():
             x = pointwise(x, tf.reshape(kernel, kernel.shape[2:]))
         else:
             # TensorFlow's own "explicit" padding has slow gradients on a CPU.
@@ -78,24 +79,6 @@ class Convolution(keras.layers.Layer):
 EDGES = {size: [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]] for size in (3, 5, 7)}
 
 
-def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the 1x1 convolution of `x` with `kernel` [in, out] as one product.
-
-    On a CPU its gradients are up to half as fast again as the convolution's.
-    """
-    shape = tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], 0)
-    rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
-    y = tf.reshape(rows, shape)
-    y.set_shape([*x.shape[:-1], kernel.shape[-1]])
-    return y
-
-
-def _on_cpu() -> bool:
-    return not (
-        tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
-    )
-
-
 def blurred(x: tf.Tensor, stride: int) -> tf.Tensor:
     """Returns every channel of `x` under the binomial 3x3 filter, zeros around."""
     row = np.array([1.0, 2.0, 1.0], "float32")
@@ -105,111 +88,6 @@ def blurred(x: tf.Tensor, stride: int) -> tf.Tensor:
     return tf.nn.depthwise_conv2d(
         tf.pad(x, edges), tf.constant(kernel, x.dtype), [1, stride, stride, 1], "VALID"
     )
-
-
-class BatchNorm(keras.layers.Layer):
-    """Batch normalisation (Ioffe & Szegedy 2015) in float32.
-
-    Each replica normalises its part of the batch by itself unless `synchronised`.
-    Moving statistics are kept per replica and read as the replicas' mean: linear
-    updates of the parts average to the update of the average.
-
-    Args:
-        config: the network's.
-        zero_gamma: gamma starts at 0 instead of 1.
-    """
-
-    def __init__(self, config: ResNetConfig, zero_gamma: bool = False, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.config, self.zero_gamma = config, zero_gamma
-
-    def build(self, input_shape):
-        """Makes gamma, beta and the moving statistics, each [C]."""
-        shape = (input_shape[-1],)
-
-        def weight(name, value, **options):
-            # `add_weight` has no argument for the synchronisation.
-            initializer = keras.initializers.Constant(value)
-            return keras.Variable(
-                initializer, shape, "float32", name=name, autocast=False, **options
-            )
-
-        moving = {
-            "trainable": False,
-            "aggregation": "mean",
-            "synchronization": "on_read",
-        }
-        self.gamma = weight("gamma", 0.0 if self.zero_gamma else 1.0)
-        self.beta = weight("beta", 0.0)
-        self.moving_mean = weight("moving_mean", 0.0, **moving)
-        self.moving_variance = weight("moving_variance", 1.0, **moving)
-
-    def call(self, x, training=False):
-        """Returns the normalised `x`; in training the statistics move."""
-        if not (training and self.trainable):
-            y, _, _ = self._fused(x, False, self.moving_mean, self.moving_variance)
-            return y
-        if self.config.synchronised and _replicas() > 1:
-            y, mean, variance, count = self._across_replicas(x)
-        else:
-            # The op's second output has the n / (n - 1) of an unbiased estimate.
-            y, mean, variance = self._fused(x, True)
-            count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-            if not self.config.unbiased_moving_variance:
-                variance *= tf.maximum(count - 1.0, 1.0) / count
-        keep = micro_batches.momentum(self.config.momentum)
-        for moving, value in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
-        ):
-            old = tf.convert_to_tensor(moving)
-            moving.assign(keep * old + (1.0 - keep) * tf.stop_gradient(value))
-        return y
-
-    def _fused(self, x, training, mean=None, variance=None):
-        # The op takes no epsilon below 1.001e-5 on cuDNN before version 8 only.
-        return tf.compat.v1.nn.fused_batch_norm(
-            x,
-            tf.convert_to_tensor(self.gamma),
-            tf.convert_to_tensor(self.beta),
-            None if mean is None else tf.convert_to_tensor(mean),
-            None if variance is None else tf.convert_to_tensor(variance),
-            epsilon=self.config.epsilon,
-            is_training=training,
-        )
-
-    def _across_replicas(self, x):
-        context = tf.distribute.get_replica_context()
-        wide = tf.cast(x, tf.float32)
-        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-        count = context.all_reduce("SUM", count)
-        mean = context.all_reduce("SUM", tf.reduce_sum(wide, [0, 1, 2])) / count
-        centred = wide - mean
-        squares = tf.reduce_sum(tf.square(centred), [0, 1, 2])
-        variance = context.all_reduce("SUM", squares) / count
-        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(
-            variance + self.config.epsilon
-        )
-        y = tf.cast(centred * scale + tf.convert_to_tensor(self.beta), x.dtype)
-        if self.config.unbiased_moving_variance:
-            variance *= count / tf.maximum(count - 1.0, 1.0)
-        return y, mean, variance, count
-
-    def save_own_variables(self, store):
-        """Writes the weights; statistics as the mean over this process's replicas.
-
-        Reading them the ordinary way takes all workers of a run, of which one saves:
-        `average_statistics` has to have made all replicas' values equal before.
-        """
-        for i, variable in enumerate(self.weights):
-            local = getattr(variable.value, "values", None) or [variable.value]
-            store[str(i)] = np.mean([part.numpy() for part in local], axis=0)
-
-
-def _replicas() -> int:
-    if not tf.distribute.in_cross_replica_context():
-        return tf.distribute.get_replica_context().num_replicas_in_sync
-    return 1
 
 
 class ConvNorm(keras.layers.Layer):
@@ -248,7 +126,18 @@ class ConvNorm(keras.layers.Layer):
             blur=config.blur and stride > 1 and inputs >= BLUR_MIN_INPUTS,
             name="conv",
         )
-        self.norm = None if folded else BatchNorm(config, zero_gamma, name="norm")
+        self.norm = (
+            None
+            if folded
+            else BatchNorm(
+                config.epsilon,
+                config.momentum,
+                config.unbiased_moving_variance,
+                config.synchronised,
+                zero_gamma,
+                name="norm",
+            )
+        )
 
     def build(self, input_shape):
         """Makes the weights for pictures [B, H, W, in]."""
@@ -348,20 +237,3 @@ class Block(keras.layers.Layer):
         for unit in self.units:
             x = unit(x, training=training)
         return tf.nn.relu(x + shortcut)
-
-
-def average_statistics(
-    model: keras.Model, strategy: tf.distribute.Strategy | None = None
-) -> None:
-    """Gives all replicas the mean of their moving statistics.
-
-    To be called on every worker, in cross-replica context, before a model that
-    several replicas have trained is evaluated or saved.
-    """
-    strategy = strategy or tf.distribute.get_strategy()
-    if strategy.num_replicas_in_sync == 1:
-        return
-    for layer in model._flatten_layers():
-        if isinstance(layer, BatchNorm):
-            for variable in (layer.moving_mean, layer.moving_variance):
-                variable.value.assign(variable.value.read_value())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfdl.checkpoints import mapping, safetensors
+from tfdl.classifiers.preprocessing import check as check_preprocessing
 from tfdl.data import class_names as classes
 from tfdl.engine import errors, files, model_dir
 from tfdl.engine.errors import UserError
@@ -27,7 +28,6 @@ from tfdl.models.imagenet18 import (
 from tfdl.models.imagenet18.model import ResNet, build_model
 from tfdl.models.imagenet18.names import variable_names
 from tfdl.models.imagenet18.network import ResNetConfig
-from tfdl.models.imagenet18.preprocessing import check as check_preprocessing
 
 OPTIONS = (
     "stride_in_1x1",

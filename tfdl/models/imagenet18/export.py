@@ -1,192 +1,36 @@
-"""A ResNet as a SavedModel that takes encoded pictures, and as TF Hub modules.
+"""A ResNet as a SavedModel that takes encoded pictures, and as TF Hub modules."""
 
-Normalisation travels inside: clients send bytes or pixels from 0 to 255, callers of a
-hub module pictures in [0, 1].
-"""
-
-import io
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-from PIL import Image
-
-import tfdl
-from tfdl.data import class_names as classes
+from tfdl.classifiers import serving
 from tfdl.engine import exports, model_dir
-from tfdl.models.imagenet18 import preprocessing, serving_graph
 
-TOP = 5
-UNIT_PICTURES = "float32 [B, H, W, 3], RGB in [0, 1]; any size, best at {size}"
+warm_ups = serving.warm_ups
 
 
-class ServingModule(exports.Reusable):
-    """The network's variables once, the classes' names, and the signatures."""
-
-    def __init__(self, directory: str, features: bool = False):
-        config = model_dir.read_config(directory)
-        model = tfdl.load(directory)
-        if features:
-            blocks = [block for stage in model.stages for block in stage]
-            super().__init__(*model.stem, *blocks)
-        else:
-            super().__init__(model)
-        # By closure: as an attribute the model would be stored a second time.
-        self._run = lambda images, training: model(
-            {"image": images}, training=training
-        )["logits"]
-        self._vectors = lambda images, training: model.vectors(images, training)
-        self._values = preprocessing.check(config["preprocessing"])
-        self._size, self._resize = config["test_size"], config["resize"]
-        labels = labels_of(directory, config)
-        self.names = tf.constant([label.name for label in labels])
-        self.set_call(
-            self.vectors if features else self.logits,
-            tf.TensorSpec([None, None, None, 3], tf.float32),
-        )
-
-    # --- called as module(images) ----------------------------------------------
-
-    def logits(self, images, training=False):
-        """Maps pictures in [0, 1] to logits [B, C]."""
-        x = serving_graph.from_unit(images, self._values)
-        return self._run(x, training)
-
-    def vectors(self, images, training=False):
-        """Maps pictures in [0, 1] to feature vectors [B, F]."""
-        x = serving_graph.from_unit(images, self._values)
-        return self._vectors(x, training)
-
-    # --- signatures ------------------------------------------------------------
-
-    def classify_bytes(self, image_bytes):
-        """Maps encoded pictures [B] to the likeliest classes."""
-        return self._best(self._run(self._prepared(image_bytes), False))
-
-    def classify_pixels(self, images):
-        """Maps uint8 [B, H, W, 3] to the likeliest classes and all logits."""
-        logits = self._run(preprocessing.normalise(images, self._values), False)
-        return {**self._best(logits), "logits": logits}
-
-    def features_of_bytes(self, image_bytes):
-        """Maps encoded pictures [B] to feature vectors [B, F]."""
-        return {"features": self._vectors(self._prepared(image_bytes), False)}
-
-    def features_of_pixels(self, images):
-        """Maps uint8 [B, H, W, 3] to feature vectors [B, F]."""
-        x = preprocessing.normalise(images, self._values)
-        return {"features": self._vectors(x, False)}
-
-    def _prepared(self, image_bytes):
-        pixels = serving_graph.prepared(
-            image_bytes, self._size, self._resize, self._values["interpolation"]
-        )
-        return preprocessing.normalise(pixels, self._values)
-
-    def _best(self, logits):
-        count = min(TOP, self.names.shape[0])
-        best = tf.math.top_k(tf.nn.softmax(logits), count)
-        return {
-            "classes": tf.gather(self.names, best.indices),
-            "probabilities": best.values,
-            "indices": best.indices,
-        }
-
-    def signatures(self) -> dict[str, Any]:
-        """Returns the concrete functions by name."""
-        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
-        pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-
-        def trace(function, **spec):
-            return tf.function(function).get_concrete_function(**spec)
-
-        return {
-            "serving_default": trace(self.classify_bytes, image_bytes=encoded),
-            "pixels": trace(self.classify_pixels, images=pixels),
-            "features": trace(self.features_of_bytes, image_bytes=encoded),
-            "pixel_features": trace(self.features_of_pixels, images=pixels),
-        }
-
-
-def labels_of(directory: str, config: dict[str, Any]) -> tuple[classes.ClassName, ...]:
-    """Returns the names of a model directory's classes, numbered ones without any."""
-    if not config.get("classes"):
-        return classes.numbered(config["network"]["num_classes"])
-    return classes.named(classes.read(model_dir.asset(directory, config["classes"])))
-
-
-def serving_module(directory: str) -> tuple[ServingModule, dict[str, Any]]:
+def serving_module(directory: str) -> tuple[serving.ServingModule, dict[str, Any]]:
     """Returns (module, signatures) of a model directory.
 
     `serving_default` takes encoded pictures of any size, `pixels` uint8 pictures of
     one size each call; `features` and `pixel_features` give feature vectors.
     """
-    module = ServingModule(str(directory))
+    module = serving.ServingModule(str(directory))
     return module, module.signatures()
-
-
-def warm_ups(directory: str) -> list[exports.WarmUp]:
-    """Returns requests for every signature: one picture, and a small batch."""
-    size = model_dir.read_config(directory)["test_size"]
-    random = np.random.default_rng(0)
-    result = []
-    for count in (1, 4):
-        pixels = random.integers(0, 256, [count, size, size, 3], dtype=np.uint8)
-        encoded = []
-        for i, picture in enumerate(pixels):
-            file = io.BytesIO()
-            Image.fromarray(picture).save(file, "PNG" if i % 2 else "JPEG")
-            encoded.append(file.getvalue())
-        for name in ("serving_default", "features"):
-            result.append(exports.WarmUp({"image_bytes": encoded}, name))
-        for name in ("pixels", "pixel_features"):
-            result.append(exports.WarmUp({"images": pixels}, name))
-    return result
 
 
 def card(directory: str) -> exports.Card:
     """Returns what the documentation of the classifier says."""
-    config = model_dir.read_config(directory)
-    count, size = config["network"]["num_classes"], config["test_size"]
-    return exports.Card(
-        summary=f"ResNet that tells {count} classes of pictures apart.",
-        task="image-classification",
-        inputs={"": UNIT_PICTURES.format(size=f"{size}x{size}")},
-        outputs={"": f"float32 [B, {count}], logits"},
-        usage=_USAGE.format(size=size, what="logits", shape=f"[1, {count}]"),
-        architecture=_architecture(config),
-        dataset="imagenet-2012" if count == 1000 else "",
-    )
+    network = model_dir.read_config(directory)["network"]
+    return serving.card(directory, "a ResNet", _architecture(network))
 
 
 def hub_modules(directory: str) -> dict[str, exports.Module]:
     """Returns the classifier and the feature vectors, each a module."""
-    config = model_dir.read_config(directory)
-    module, signatures = serving_module(directory)
-    vectors = ServingModule(str(directory), features=True)
-    size = config["test_size"]
-    network = config["network"]
+    network = model_dir.read_config(directory)["network"]
     width = network["widths"][-1] * network["expansion"]
-    described = exports.Card(
-        summary=f"Feature vectors of pictures, {width} numbers each, from a ResNet.",
-        task="image-feature-vector",
-        inputs={"": UNIT_PICTURES.format(size=f"{size}x{size}")},
-        outputs={"": f"float32 [B, {width}], the mean over the last stage"},
-        usage=_USAGE.format(size=size, what="vectors", shape=f"[1, {width}]"),
-        architecture=_architecture(config),
-        dataset="imagenet-2012" if network["num_classes"] == 1000 else "",
-    )
-    return {
-        "": exports.Module(module, card(directory), signatures),
-        "feature-vector": exports.Module(vectors, described),
-    }
+    return serving.hub_modules(directory, "a ResNet", width, _architecture(network))
 
 
-_USAGE = """\
-picture = tf.io.decode_image(tf.io.read_file("picture.jpg"), 3)
-picture = tf.image.resize(picture / 255, [{size}, {size}], antialias=True)
-{what} = module(picture[None])  # {shape}"""
-
-
-def _architecture(config: dict[str, Any]) -> str:
-    return "resnet-v1" if config["network"]["stride_in_1x1"] else "resnet-v1-5"
+def _architecture(network: Mapping[str, Any]) -> str:
+    return "resnet-v1" if network["stride_in_1x1"] else "resnet-v1-5"

@@ -107,6 +107,10 @@ class ResNet(keras.Model):
         logits = self.fc(tf.cast(features, self.compute_dtype))
         return {"logits": tf.cast(logits, tf.float32), "features": features}
 
+    def body(self) -> list[keras.layers.Layer]:
+        """Returns the layers that `vectors` needs."""
+        return [*self.stem, *(block for blocks in self.stages for block in blocks)]
+
     def vectors(self, images, training=False):
         """Maps normalised pictures [B, H, W, 3] to the last stage's mean [B, F]."""
         x = tf.cast(images, self.compute_dtype)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdl.classifiers import contact_sheet
+from tfdl.classifiers.preprocessing import check, normalise
 from tfdl.data import class_names as classes
 from tfdl.data import indexed
 from tfdl.data.evaluation_images import evaluation_images, square_plan
@@ -15,22 +17,20 @@ from tfdl.data.train_images import training_images
 from tfdl.engine import distribution, errors, files, model_dir
 from tfdl.engine.phases import Phase
 from tfdl.engine.task import Task
+from tfdl.layers.batch_norm import average_statistics
 from tfdl.models.imagenet18 import (
     batches,
-    contact_sheet,
     dawnbench,
     losses,
     rectangles,
 )
 from tfdl.models.imagenet18 import mixing as mixing_lib
-from tfdl.models.imagenet18.blocks import average_statistics
 from tfdl.models.imagenet18.clock import Clock
 from tfdl.models.imagenet18.model import build_model
 from tfdl.models.imagenet18.momentum import restore
 from tfdl.models.imagenet18.names import normalisation_patterns, variable_names
 from tfdl.models.imagenet18.network import ResNetConfig
 from tfdl.models.imagenet18.pictures import Pictures
-from tfdl.models.imagenet18.preprocessing import check, normalise
 from tfdl.models.imagenet18.schedule import Schedule
 
 # Pictures on the sheets that a run writes.

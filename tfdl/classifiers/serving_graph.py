@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfdl.classifiers import preprocessing
 from tfdl.data import evaluation_images, image_codec, image_files
-from tfdl.models.imagenet18 import preprocessing
 
 KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 

@@ -1,0 +1,1 @@
+"""What classifiers of pictures share: what they see, say and serve."""
