@@ -4,13 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdl.engine import errors, options
-from tfdl.models.automl.spaces import cells, dag
+from tfdl.models.automl.spaces import bits, cells, dag, enas, recurrent_cells, zoph_conv
 from tfdl.models.automl.spaces.space import Space
 
 SPACES = {
     "amoeba": cells.amoeba,
+    "bits": bits.BitSpace,
     "dag": dag.DagSpace,
+    "enas_macro": enas.MacroSpace,
+    "enas_micro": enas.MicroSpace,
+    "enas_rnn": recurrent_cells.EnasRnnSpace,
     "nasnet": cells.nasnet,
+    "zoph_conv": zoph_conv.ZophConvSpace,
+    "zoph_rnn": recurrent_cells.ZophRnnSpace,
 }
 
 

@@ -12,6 +12,7 @@ earlier states. States are numbered as in TF-slim:
 
 import dataclasses
 import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ NASNET_OPS = (
 # (depthwise with rate 2, then pointwise, once).
 OPS = (*NASNET_OPS, "max_2x2", "dil2_sep_5x5", "dil_sep_3x3", "dil_sep_5x5")
 COMBINES = ("add", "concat")
+SIGNS = {"add": "+", "concat": "|"}
 CELLS = ("normal", "reduction")
 
 
@@ -63,8 +65,20 @@ class Block:
     combine: str = "add"
 
     def __str__(self) -> str:
-        sign = {"add": "+", "concat": "|"}[self.combine]
+        sign = SIGNS[self.combine]
         return f"{self.op1}({self.input1}) {sign} {self.op2}({self.input2})"
+
+    @classmethod
+    def parse(cls, text: str) -> "Block":
+        """Reads what `str` writes, e.g. `"sep_5x5(0) + identity(1)"`."""
+        found = re.fullmatch(r"\s*(\w+)\((\d+)\)\s*([+|])\s*(\w+)\((\d+)\)\s*", text)
+        if not found:
+            raise errors.UserError(
+                f"a block has to be op(state) + op(state), got {text!r}"
+            )
+        op1, in1, sign, op2, in2 = found.groups()
+        combine = next(name for name in COMBINES if SIGNS[name] == sign)
+        return cls(int(in1), op1, int(in2), op2, combine)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,21 +345,17 @@ class CellSpace(space.Space):
         for number in range(2, len(blocks) + 2):
             best, kept = None, set()
             for written, numbers in orders:
-                new = dict(numbers)
+                known = dict(numbers)
                 for k, (in1, in2, op1, op2, *how) in enumerate(blocks):
-                    if k + 2 in new or in1 not in new or in2 not in new:
+                    if k + 2 in known or in1 not in known or in2 not in known:
                         continue
-                    (in1, op1), (in2, op2) = sorted([(new[in1], op1), (new[in2], op2)])
-                    candidate = (in1, in2, op1, op2, *how)
+                    halves = sorted([(known[in1], op1), (known[in2], op2)])
+                    candidate = (*(i for i, _ in halves), *(o for _, o in halves), *how)
                     if best is None or candidate < best:
                         best, kept = candidate, set()
                     if candidate == best:
-                        kept.add(
-                            (
-                                written + candidate,
-                                (*sorted(new.items()), (k + 2, number)),
-                            )
-                        )
+                        new = (*numbers, (k + 2, number))
+                        kept.add((written + candidate, tuple(sorted(new))))
             orders = kept
         return next(iter(orders))[0]
 

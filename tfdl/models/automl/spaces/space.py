@@ -91,7 +91,11 @@ class Space:
                 f"an architecture of {self.name} has {len(self.decisions)} values, "
                 f"not {len(arch)}"
             )
-        for i, (value, decision) in enumerate(zip(arch, self.decisions, strict=True)):
+        return self.check_values(arch)
+
+    def check_values(self, arch: Sequence[int]) -> Architecture:
+        """Returns `arch` as a tuple, whatever its length, see `check`."""
+        for i, (value, decision) in enumerate(zip(arch, self.decisions, strict=False)):
             if not 0 <= value < len(decision.choices):
                 raise errors.UserError(
                     f"position {i + 1} of the architecture ({decision.name}) is "
@@ -160,5 +164,5 @@ class Space:
         """Returns lines that tell a person what `arch` is."""
         return [
             f"{decision.name}: {decision.choices[value]}"
-            for decision, value in zip(self.decisions, arch, strict=True)
+            for decision, value in zip(self.decisions, arch, strict=False)
         ]
