@@ -1,0 +1,1 @@
+"""Discrete networks: one architecture each, built from its genotype."""
