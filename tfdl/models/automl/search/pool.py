@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing import connection
 from typing import Any
 
@@ -57,11 +57,9 @@ class Pool(abc.ABC):
 
     Attributes:
         workers: how many children train at once.
-        on_report: called with the trial and what its child reported.
     """
 
     workers: int
-    on_report: Callable[[int, Mapping[str, float]], None] | None = None
 
     @abc.abstractmethod
     def submit(self, trial: int, arch: Architecture, seed: int) -> None:
@@ -206,8 +204,6 @@ class LocalPool(Pool):
             raise errors.UserError(content)
         if kind == "ready":
             worker.ready, self._deaths = True, 0
-        elif kind == "report" and self.on_report and worker.trial is not None:
-            self.on_report(worker.trial, content)
         elif kind in ("result", "error"):
             trial, worker.trial = worker.trial, None
             worker.done += 1
@@ -300,23 +296,22 @@ class _Worker:
         self._process.wait()
 
 
-def _environment(threads: int, gpu: int | None) -> dict[str, str]:
-    """Returns the environment of a worker that keeps to its threads."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+def thread_limits(threads: int) -> dict[str, str]:
+    """Returns the environment variables that keep a worker to its threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {
+        **dict.fromkeys(names, str(threads)),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         # Several workers share a GPU's memory.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "TF_NUM_INTEROP_THREADS": "1",
     }
-    for name in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "TF_NUM_INTRAOP_THREADS",
-    ):
-        environment[name] = str(threads)
+
+
+def _environment(threads: int, gpu: int | None) -> dict[str, str]:
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    environment = {**os.environ, "PYTHONPATH": paths, **thread_limits(threads)}
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         named = visible[gpu] if len(visible) > gpu and visible[0] else str(gpu)
