@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdl.engine import errors, options
-from tfdl.models.automl.proposers import evolution, random_search
+from tfdl.models.automl.proposers import evolution, policy_gradient, random_search
 from tfdl.models.automl.proposers.proposer import Proposal, Proposer
 from tfdl.models.automl.spaces.space import Space
 
@@ -13,6 +13,9 @@ PROPOSERS = {
     for maker in (
         evolution.Evolution,
         evolution.Tournament,
+        policy_gradient.Factorised,
+        policy_gradient.Ppo,
+        policy_gradient.Reinforce,
         random_search.RandomSearch,
     )
 }

@@ -145,12 +145,14 @@ class MacroSpace(space.Space):
     def __init__(self, layers: int = 12, ops: Sequence[str] = MACRO_OPS):
         self.layers = space.count("space.layers", layers)
         self.ops = space.names("space.ops", ops, MACRO_OPS)
-        decisions = []
+        decisions, anchors = [], []
         for i in range(self.layers):
             decisions.append(Decision(f"layer {i} op", "op", self.ops))
+            anchors.append(len(decisions))
             for j in range(i):
                 name = f"layer {i} reads layer {j}"
                 decisions.append(Decision(name, "skip", SKIP, link=(j, i)))
+        self.anchors = tuple(anchors)
         super().__init__(decisions)
 
     def decode(self, arch: Sequence[int]) -> MacroNet:

@@ -59,9 +59,12 @@ class Space:
     Attributes:
         name: how recipes call it.
         decisions: what is decided, in the order in which controllers decide.
+        anchors: of a space of layers with skip connections: how many decisions come
+            before those of layer i's connections.
     """
 
     name = ""
+    anchors: tuple[int, ...] = ()
 
     def __init__(self, decisions: Sequence[Decision]):
         self.decisions = tuple(decisions)

@@ -150,14 +150,16 @@ class ZophConvSpace(space.Space):
             for choice in choices:
                 space.count(f"a choice of {size}", choice)
             self.sizes.append((size, tuple(choices)))
-        decisions = []
+        decisions, anchors = [], []
         for i in range(self.layers):
             for size, choices in self.sizes:
                 values = tuple(map(str, choices))
                 decisions.append(Decision(f"layer {i} {size}", size, values))
+            anchors.append(len(decisions))
             for j in range(i if self.skips else 0):
                 name = f"layer {i} reads layer {j}"
                 decisions.append(Decision(name, "skip", SKIP, link=(j, i)))
+        self.anchors = tuple(anchors) if self.skips else ()
         super().__init__(decisions)
 
     def length(self, layers: int) -> int:
@@ -212,6 +214,7 @@ class _Shallower(space.Space):
     def __init__(self, whole: ZophConvSpace, layers: int):
         self.whole = whole
         self.name = whole.name
+        self.anchors = whole.anchors[:layers]
         super().__init__(whole.decisions[: whole.length(layers)])
 
     def decode(self, arch: Sequence[int]) -> ConvNet:
