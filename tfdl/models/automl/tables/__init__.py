@@ -1,0 +1,1 @@
+"""Tables of many architectures' scores, to compare proposers in seconds."""
