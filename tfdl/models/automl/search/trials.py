@@ -129,6 +129,12 @@ class Trials:
             os.close(self._lock)
             self._lock = None
 
+    def __enter__(self) -> "Trials":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Makes all changes within the block, or none."""
@@ -232,7 +238,10 @@ def read(path: pathlib.Path, search: str = "search") -> list[Trial]:
     if not path.is_file():
         raise errors.UserError(f"{path}: no such file")
     with _readable(path), contextlib.closing(_connect(path, "ro")) as connection:
-        names = [row[0] for row in connection.execute("select name from searches")]
+        names = [
+            row[0]
+            for row in connection.execute("select name from searches order by rowid")
+        ]
         if search not in names:
             raise errors.unknown(f"search of {path}", search, names)
         return _rows(connection, search)
@@ -241,7 +250,10 @@ def read(path: pathlib.Path, search: str = "search") -> list[Trial]:
 def searches(path: pathlib.Path) -> list[str]:
     """Returns the names of the searches that a file holds."""
     with _readable(path), contextlib.closing(_connect(path, "ro")) as connection:
-        return [row[0] for row in connection.execute("select name from searches")]
+        return [
+            row[0]
+            for row in connection.execute("select name from searches order by rowid")
+        ]
 
 
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
