@@ -1,10 +1,13 @@
-"""Zip archives from anywhere: checked before anything is unpacked."""
+"""Archives from anywhere: checked before anything is unpacked."""
 
+import contextlib
 import pathlib
 import stat
+import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tfdl.checkpoints import sniff
 from tfdl.engine import files
@@ -99,6 +102,48 @@ def unpack(
                 ) from None
             written.append(target)
     return written
+
+
+@contextlib.contextmanager
+def unpacked_tar(
+    path: files.PathLike,
+    wanted: Callable[[str], bool],
+    max_bytes: int = 8 << 30,
+) -> Iterator[pathlib.Path]:
+    """Gives a folder with the files of a .tar, .tar.gz or .tgz; others as they are.
+
+    Only plain files are taken, by the last part of their names, without folders.
+
+    Args:
+        path: the archive; a path of another kind is given back.
+        wanted: tells by a file's name whether to unpack it.
+        max_bytes: how large all of them together may be.
+
+    Raises:
+        UserError: damaged, or too large.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() or not path.name.endswith((".tgz", ".tar.gz", ".tar")):
+        yield path
+        return
+    files.require_file(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        left = max_bytes
+        try:
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    name = pathlib.PurePosixPath(member.name).name
+                    if not member.isfile() or not wanted(name):
+                        continue
+                    left -= member.size
+                    if left < 0:
+                        raise UserError(f"{path} unpacks to over {max_bytes:,} bytes")
+                    source = archive.extractfile(member)
+                    with open(pathlib.Path(scratch) / name, "wb") as sink:
+                        _copy(source, sink, member.size)
+        except (tarfile.TarError, *DAMAGE) as error:
+            raise UserError(f"{path} cannot be unpacked: {error}") from None
+        yield pathlib.Path(scratch)
 
 
 def _check(

@@ -117,6 +117,13 @@ def atomic_directory(path: PathLike, overwrite: bool = True) -> Iterator[pathlib
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def check_apart(source: PathLike, output: PathLike) -> None:
+    """Raises `UserError` when an output folder would replace what it is made from."""
+    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
+    if source == output or output in source.parents:
+        raise UserError(f"the output {output} would replace the source {source}")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

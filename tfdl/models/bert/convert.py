@@ -107,7 +107,7 @@ def convert(
         raise errors.unknown("option of bert's convert", next(iter(unknown)), OPTIONS)
     if head is not None and head not in HEADS:
         raise errors.unknown("BERT head", head, HEADS)
-    _check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     with tempfile.TemporaryDirectory() as scratch:
         read = sources.read(source, pathlib.Path(scratch), vocab, config)
         head = head or read.head or _head_of(read.arrays)
@@ -161,7 +161,7 @@ def to_original(
 
     if format not in FORMATS:
         raise errors.unknown("format", format, FORMATS)
-    _check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     config = model_dir.read_config(source)
     if config["model"] != "bert":
         raise UserError(f"{source} is a {config['model']!r} model, not BERT")
@@ -203,13 +203,6 @@ def _write_safetensors(folder: pathlib.Path, arrays, config) -> None:
 def _write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     files.atomic_write(path, text + "\n")
-
-
-def _check_apart(source: files.PathLike, output: files.PathLike) -> None:
-    # The output folder is replaced as a whole.
-    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
-    if source == output or output in source.parents:
-        raise UserError(f"the output {output} would replace the source {source}")
 
 
 # --- what the tensors say ------------------------------------------------------

@@ -82,7 +82,7 @@ def convert(
     for name in fields:
         if name not in FIELDS:
             raise errors.unknown("option of biggan's convert", name, OPTIONS)
-    files_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     read = sources.read(source, suffix, depth, attention, fields)
     networks = {}
     for role in ("generator", "training_generator", "discriminator"):
@@ -138,7 +138,7 @@ def to_original(
     """
     import tfdl
 
-    files_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     config = model_dir.read_config(source)
     if config["model"] != "biggan":
         raise UserError(f"{source} is a {config['model']!r} model, not biggan")
@@ -159,13 +159,6 @@ def to_original(
                 torch_writer.write(scratch / name, content)
     counts = {n: len(x) for n, x in written.items() if not isinstance(x, str)}
     return {"format": format, "files": counts}
-
-
-def files_apart(source: files.PathLike, output: files.PathLike) -> None:
-    """Raises `UserError` when the output folder would replace the source."""
-    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
-    if source == output or output in source.parents:
-        raise UserError(f"the output {output} would replace the source {source}")
 
 
 # --- reading ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfdl.checkpoints import mapping, safetensors
+from tfdl.classifiers import settings
 from tfdl.classifiers.preprocessing import check as check_preprocessing
 from tfdl.data import class_names as classes
 from tfdl.engine import errors, files, model_dir
@@ -92,13 +93,14 @@ def convert(
         raise errors.unknown(
             "option of imagenet18's convert", next(iter(unknown)), OPTIONS
         )
-    check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     read = sources.read(source, averaged)
     network = _network(read, stride_in_1x1, epsilon, num_classes)
     model = build_model(network)
     random = _assign(model, read)
-    names = _labels(labels, read, network.num_classes)
-    settings = _settings(read, network, names, preprocessing, test_size, resize)
+    count = network.num_classes
+    names = settings.labels(labels, count, _known_labels(read, count))
+    described = _settings(read, network, names, preprocessing, test_size, resize)
     with tempfile.TemporaryDirectory() as scratch:
         assets: dict[str, Any] = {}
         if names:
@@ -107,14 +109,14 @@ def convert(
             assets[momentum.ASSET] = momentum.save(
                 pathlib.Path(scratch) / momentum.ASSET, _momentum(read, network)
             )
-        model_dir.save(output_dir, settings, model, assets)
+        model_dir.save(output_dir, described, model, assets)
     skipped = [name for name in read.skipped if not (optimizer and name == "optimizer")]
     return {
         "format": read.kind,
         "network": network.name(),
         "parameters": network.num_parameters(),
         "classes": network.num_classes,
-        "preprocessing": settings["preprocessing"]["mode"],
+        "preprocessing": described["preprocessing"]["mode"],
         "random": random,
         "skipped": skipped,
     }
@@ -145,7 +147,7 @@ def to_original(
 
     if format not in FORMATS:
         raise errors.unknown("format", format, FORMATS)
-    check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     config = model_dir.read_config(source)
     if config["model"] != "imagenet18":
         raise UserError(f"{source} is a {config['model']!r} model, not imagenet18")
@@ -183,13 +185,6 @@ def to_original(
         "tensors": len(arrays),
         "differs": differs,
     }
-
-
-def check_apart(source: files.PathLike, output: files.PathLike) -> None:
-    """Raises `UserError` when the output folder would replace the source."""
-    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
-    if source == output or output in source.parents:
-        raise UserError(f"the output {output} would replace the source {source}")
 
 
 def _network(
@@ -248,25 +243,12 @@ def _assign(model: ResNet, read: sources.Source) -> list[str]:
     return mapping.assign(variable_names(model, True), arrays, read.where, optional)
 
 
-def _labels(
-    given: Sequence[str] | str, read: sources.Source, count: int
-) -> tuple[classes.ClassName, ...]:
-    given = [given] if isinstance(given, str) else list(given)
-    where = "labels"
-    if len(given) == 1 and pathlib.Path(given[0]).is_file():
-        where = given[0]
-        names = classes.read(where)
-    elif given:
-        names = classes.parse(given, where)
-    elif count == 1000 and "fc.weight" in read.arrays:
+def _known_labels(read: sources.Source, count: int) -> tuple[classes.ClassName, ...]:
+    if count == 1000 and "fc.weight" in read.arrays:
         return classes.imagenet()
-    elif read.labels and len(read.labels) == count:
+    if read.labels and len(read.labels) == count:
         return classes.parse(read.labels, read.where)
-    else:
-        return ()
-    if len(names) != count:
-        raise UserError(f"{where} has {len(names)} names, the network {count} classes")
-    return names
+    return ()
 
 
 def _settings(
@@ -280,15 +262,11 @@ def _settings(
     given = dict(read.settings.get("preprocessing") or {"mode": "torch"})
     if mode is not None:
         given = {"mode": mode, "interpolation": given.get("interpolation", "bilinear")}
-    size = test_size or read.settings.get("test_size", TEST_SIZE)
-    usual = read.settings.get("resize", RESIZE.get(read.kind, OTHER_RESIZE))
-    if test_size and not resize:
-        # As much of the picture as before.
-        usual = round(usual * test_size / read.settings.get("test_size", TEST_SIZE))
-    side = resize or usual
-    for name, value in (("test_size", size), ("resize", side)):
-        if type(value) is not int or not 1 <= value <= 8192:
-            raise UserError(f"{name} has to be a number in [1, 8192], got {value!r}")
+    usual = (
+        read.settings.get("test_size", TEST_SIZE),
+        read.settings.get("resize", RESIZE.get(read.kind, OTHER_RESIZE)),
+    )
+    size, side = settings.sizes(test_size or None, resize or None, usual)
     return {
         "model": "imagenet18",
         "network": network.to_dict(),

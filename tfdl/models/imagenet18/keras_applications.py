@@ -6,11 +6,10 @@ for the shortcut and branch2a to c for the convolutions.
 """
 
 import re
-from typing import Any
 
 import numpy as np
 
-from tfdl.checkpoints import hdf5, sniff
+from tfdl.checkpoints import keras_layers, sniff
 from tfdl.engine import files
 from tfdl.engine.errors import UserError
 
@@ -32,7 +31,7 @@ _ROLES = (
     ("running_mean", r"(moving|running)_mean"),
     # The oldest files say "std" and hold variances.
     ("running_var", r"(moving_variance|running_(std|var))"),
-    ("bias", r"(beta|bias|_b(_\d+)?:0$|_b$)"),
+    ("bias", r"(beta|bias|_b(_\d+)?$)"),
 )
 
 
@@ -42,37 +41,22 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
     Raises:
         UserError: no legacy Keras file, damaged, or not this family.
     """
-    contents = hdf5.read(path)
-    attributes, prefix = contents.attributes, ""
-    if "model_weights" in attributes:
-        prefix = "model_weights/"
-    layers = attributes.get(prefix.rstrip("/"), {}).get("layer_names")
-    if layers is None:
-        kind = (
-            "a Keras 3 file, which keeps no layers' names"
-            if any("/vars/" in name for name in contents.arrays)
-            else "not a file of Keras weights"
-        )
-        raise UserError(f"{path} is {kind}; it needs the attribute 'layer_names'")
-    if any("preact" in _text(layer) for layer in layers):
+    layers = keras_layers.read(path)
+    if any("preact" in layer for layer in layers):
         raise UserError(f"{path} is a ResNet v2 (pre-activation): not supported")
     result: dict[str, np.ndarray] = {}
-    for layer in map(_text, layers):
-        names = attributes.get(prefix + layer, {}).get("weight_names", ())
+    for layer, weights in layers.items():
         target = _target(layer)
-        if len(names) and target is None:
+        if target is None:
             raise UserError(
                 f"{path}: layer {sniff.shown(layer)} is none of a keras.applications "
                 "ResNet"
             )
-        for name in map(_text, names):
-            full = f"{prefix}{layer}/{name}"
-            if full not in contents.arrays:
-                raise UserError(f"{path} is damaged: {sniff.shown(full)} is missing")
+        for name, array in weights.items():
             key = f"{target}.{_role(name, path)}"
             if key in result:
                 raise UserError(f"{path}: {key} is there twice")
-            result[key] = _theirs(contents.arrays[full])
+            result[key] = _theirs(array)
     return result
 
 
@@ -83,9 +67,8 @@ def _theirs(array: np.ndarray) -> np.ndarray:
 
 
 def _role(name: str, path: files.PathLike) -> str:
-    last = name.rsplit("/", 1)[-1]
     for role, pattern in _ROLES:
-        if re.search(pattern, last):
+        if re.search(pattern, name):
             return role
     raise UserError(f"{path}: what is {sniff.shown(name)}?")
 
@@ -109,7 +92,3 @@ def _inner(stage: int, block: int, number: int, is_norm: bool) -> str:
     if number == 0:
         return f"{prefix}.downsample.{int(is_norm)}"
     return f"{prefix}.{'bn' if is_norm else 'conv'}{number}"
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

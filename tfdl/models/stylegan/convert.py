@@ -66,7 +66,7 @@ def convert(
             "option of stylegan's convert", next(iter(unknown)), OPTIONS
         )
     path = _file(source)
-    check_apart(path, output_dir)
+    files.check_apart(path, output_dir)
     kind, networks, details = _read(path)
     role = next(role for role in ROLES if role in networks)
     kept = networks[role]
@@ -120,7 +120,7 @@ def to_original(
     """
     if format not in FORMATS:
         raise errors.unknown("format", format, FORMATS)
-    check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     config = model_dir.read_config(source)
     if config["model"] != "stylegan":
         raise UserError(f"{source} is a {config['model']!r} model, not stylegan")
@@ -158,13 +158,6 @@ def load_networks(directory: files.PathLike) -> Networks:
             if network is not None:
                 networks[role] = network
     return networks
-
-
-def check_apart(source: files.PathLike, output: files.PathLike) -> None:
-    """Raises `UserError` when the output folder would replace the source."""
-    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
-    if source == output or output in source.parents:
-        raise UserError(f"the output {output} would replace the source {source}")
 
 
 def _file(source: files.PathLike) -> pathlib.Path:

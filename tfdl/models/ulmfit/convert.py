@@ -87,7 +87,7 @@ def convert(
     """
     if unknown:
         raise errors.unknown("option of ulmfit's convert", next(iter(unknown)), OPTIONS)
-    _check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     found = sources.read(source, vocab)
     settings, read = found.settings, found.read
     given = {"padding": padding, "bptt": bptt, "max_len": max_len}
@@ -145,7 +145,7 @@ def to_original(
     """
     import tfdl
 
-    _check_apart(source, output_dir)
+    files.check_apart(source, output_dir)
     config = model_dir.read_config(source)
     if config["model"] != "ulmfit":
         raise UserError(f"{source} is a {config['model']!r} model, not ulmfit")
@@ -272,9 +272,3 @@ def _assign(model: Any, read: names.Read) -> list[str]:
         # The decoder's bias is in no encoder's file; it starts at zero.
         return mapping.assign(variables, read.arrays, read.where, ("decoder_bias",))
     return mapping.assign(variables, read.arrays, read.where)
-
-
-def _check_apart(source: files.PathLike, output: files.PathLike) -> None:
-    source, output = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
-    if source == output or output in source.parents:
-        raise UserError(f"the output {output} would replace the source {source}")

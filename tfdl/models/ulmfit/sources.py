@@ -1,16 +1,18 @@
 """Finding and reading the files of original ULMFiT checkpoints."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
 import re
-import tarfile
-import tempfile
-from collections.abc import Iterator
 from typing import Any
 
-from tfdl.checkpoints import restricted_pickle, safetensors, sniff, torch_archive
+from tfdl.checkpoints import (
+    archives,
+    restricted_pickle,
+    safetensors,
+    sniff,
+    torch_archive,
+)
 from tfdl.engine import files
 from tfdl.engine.errors import UserError
 from tfdl.models.ulmfit.names import Read
@@ -18,9 +20,7 @@ from tfdl.models.ulmfit.names import Read
 # Where our own export keeps what no tensor shows.
 METADATA = "tfdl"
 MAX_VOCAB_BYTES = 256 << 20
-MAX_TAR_BYTES = 8 << 30
 _WEIGHTS = (".safetensors", ".pth", ".h5", ".pt", ".bin")
-_ARCHIVES = (".tgz", ".tar.gz", ".tar")
 # Objects that may lie in a file beside the tensors: kept as they are, never made.
 _INERT = ("fastai.", "fastcore.", "pathlib.")
 
@@ -55,7 +55,8 @@ def read(path: files.PathLike, vocab: files.PathLike | None = None) -> Source:
         UserError: nothing known is there, a file is damaged, or the vocabulary does
             not fit.
     """
-    with _folder(pathlib.Path(path)) as place:
+    names = (*_WEIGHTS, ".pkl")
+    with archives.unpacked_tar(path, lambda name: name.endswith(names)) as place:
         weights = _weights_file(place)
         settings: dict[str, Any] = {}
         skipped: list[str] = []
@@ -104,35 +105,6 @@ def read_itos(path: files.PathLike) -> list[str]:
 
 def _first(args: tuple) -> Any:
     return args[0] if args else None
-
-
-@contextlib.contextmanager
-def _folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives the path itself, or a folder with the files of an archive."""
-    if path.is_dir() or not path.name.endswith(_ARCHIVES):
-        yield path
-        return
-    files.require_file(path)
-    with tempfile.TemporaryDirectory() as scratch:
-        left = MAX_TAR_BYTES
-        try:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    name = pathlib.PurePosixPath(member.name).name
-                    if not member.isfile() or not name.endswith((*_WEIGHTS, ".pkl")):
-                        continue
-                    left -= member.size
-                    if left < 0:
-                        raise UserError(
-                            f"{path} unpacks to over {MAX_TAR_BYTES:,} bytes"
-                        )
-                    source = archive.extractfile(member)
-                    with open(pathlib.Path(scratch) / name, "wb") as sink:
-                        while block := source.read(1 << 20):
-                            sink.write(block)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(f"{path} cannot be unpacked: {error}") from None
-        yield pathlib.Path(scratch)
 
 
 def _weights_file(path: pathlib.Path) -> pathlib.Path:
