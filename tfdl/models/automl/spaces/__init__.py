@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdl.engine import errors, options
-from tfdl.models.automl.spaces import bits, cells, dag, enas, recurrent_cells, zoph_conv
+from tfdl.models.automl.spaces import (
+    bits,
+    cells,
+    dag,
+    enas,
+    graph_networks,
+    recurrent_cells,
+    zoph_conv,
+)
 from tfdl.models.automl.spaces.space import Space
 
 SPACES = {
@@ -14,6 +22,7 @@ SPACES = {
     "enas_macro": enas.MacroSpace,
     "enas_micro": enas.MicroSpace,
     "enas_rnn": recurrent_cells.EnasRnnSpace,
+    "graph_networks": graph_networks.GraphNetworkSpace,
     "nasnet": cells.nasnet,
     "zoph_conv": zoph_conv.ZophConvSpace,
     "zoph_rnn": recurrent_cells.ZophRnnSpace,
