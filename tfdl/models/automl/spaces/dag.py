@@ -7,6 +7,7 @@ from tfdl.engine import errors
 from tfdl.models.automl.spaces.space import Architecture, Decision, Space
 
 ZERO = "zero"
+MAX_NODES = 20
 
 
 class DagSpace(Space):
@@ -28,8 +29,10 @@ class DagSpace(Space):
         nodes: int = 4,
         ops: Sequence[str] = (ZERO, "identity", "conv_3x3"),
     ):
-        if nodes < 2:
-            raise errors.UserError(f"space.nodes={nodes}: a cell has 2 nodes at least")
+        if not 2 <= nodes <= MAX_NODES:
+            raise errors.UserError(
+                f"space.nodes={nodes}: a cell has 2 to {MAX_NODES} nodes"
+            )
         if not ops or len(set(ops)) != len(ops):
             raise errors.UserError(
                 f"space.ops={list(ops)}: expected one operation at least, each once"

@@ -15,6 +15,7 @@ from tfdl.models.automl.spaces.dag import DagSpace
 from tfdl.models.automl.spaces.space import Architecture
 
 PARTIAL = "partial.npz"
+LARGEST = 100_000  # architectures, equal ones included
 _SAVE_EVERY = 30.0  # seconds
 _AHEAD = 4  # children that wait for every worker
 
