@@ -136,13 +136,25 @@ class Learner:
         )
         if judge is not None:
             report["stop"] = judge(report["stop"])
-        guilty = tf.cond(
-            report["stop"],
-            lambda: _first_bad(gradients),
-            lambda: tf.constant(0, tf.int32),
-        )
-        self._trace.stops.append((report["stop"], guilty, name, list(variables)))
+        guilty = first_bad(report["stop"], gradients)
+        self.watch(report["stop"], guilty, name, list(variables))
         return report
+
+    def watch(
+        self, stop: tf.Tensor, guilty: tf.Tensor, name: str, variables: Sequence[str]
+    ) -> None:
+        """Stops the run after this step where `stop`; `apply` calls it.
+
+        A step that updates by the optimizers themselves, within a `tf.cond`, tells
+        here from outside of it.
+
+        Args:
+            stop: whether.
+            guilty: what `first_bad` returned.
+            name: the network.
+            variables: the names of its variables, in the gradients' order.
+        """
+        self._trace.stops.append((stop, guilty, name, list(variables)))
 
     def supervised_step(
         self, task: Task, batch: Batch, phase: Phase, step: tf.Tensor
@@ -253,9 +265,11 @@ class Learner:
                 tf.constant(count, tf.int64),
             )
             table = table.numpy()
+            # Of what only some steps measure, there may be nothing.
             means = {
-                name: float(table[i, 0] / table[i, 1]) if table[i, 1] else 0.0
+                name: float(table[i, 0] / table[i, 1])
                 for i, name in enumerate(names)
+                if table[i, 1]
             }
             bad = None
             if int(bad_step) >= 0:
@@ -328,6 +342,13 @@ def _accumulate(compute, batch, denominators, micro: int):
     rest = iter(dense)
     gradients = [next(rest) if there else None for there in present]
     return gradients, share, metrics
+
+
+def first_bad(stop: tf.Tensor, gradients: Sequence[tf.Tensor | None]) -> tf.Tensor:
+    """Returns 1 + the index of the first gradient with a NaN or Inf where `stop`."""
+    return tf.cond(
+        stop, lambda: _first_bad(gradients), lambda: tf.constant(0, tf.int32)
+    )
 
 
 def _first_bad(gradients: Sequence[tf.Tensor | None]) -> tf.Tensor:

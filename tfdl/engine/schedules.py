@@ -73,6 +73,50 @@ def cosine(rate: float, total: int, end: float = 0.0, warmup: int = 0) -> Schedu
     return schedule
 
 
+def cosine_restarts(
+    rate: float,
+    total: int,
+    end: float = 0.0,
+    first: int = 10,
+    factor: float = 2.0,
+    every: int = 1,
+) -> Schedule:
+    """Cosines from `rate` towards `end`, begun anew (Loshchilov & Hutter 2016).
+
+    The first lasts `first`, each next one `factor` times the one before; the rate is
+    that of the period's beginning again at its first step.
+
+    Args:
+        rate: where every cosine begins.
+        total: of all steps.
+        end: what the cosines go to; none reaches it.
+        first: steps of the first period, or epochs of `every` steps.
+        factor: how much longer each next period is.
+        every: the rate changes with every so many steps only: those of an epoch.
+
+    Raises:
+        UserError: periods without length.
+    """
+    if first < 1 or factor < 1 or every < 1:
+        raise errors.UserError(
+            f"cosine restarts need first, factor and every of at least 1, got {first}, "
+            f"{factor} and {every}"
+        )
+    starts, length = [0.0], float(first)
+    while starts[-1] + length <= total / every:
+        starts.append(starts[-1] + length)
+        length *= factor
+
+    def schedule(step):
+        epoch = tf.cast(tf.cast(step, tf.int64) // every, tf.float32)
+        period = tf.reduce_sum(tf.cast(epoch >= tf.constant(starts), tf.int32)) - 1
+        long = float(first) * tf.pow(float(factor), tf.cast(period, tf.float32))
+        share = (epoch - tf.gather(tf.constant(starts), period)) / long
+        return _cosine_between(rate, end, share)
+
+    return schedule
+
+
 def noam(rate: float, hidden_size: int, warmup: int) -> Schedule:
     """`rate * d^-0.5 * min(s^-0.5, s * warmup^-1.5)` (Vaswani et al. 2017, eq. 3).
 
@@ -272,6 +316,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "bert": bert,
     "polynomial": polynomial,
     "cosine": cosine,
+    "cosine_restarts": cosine_restarts,
     "noam": noam,
     "inverse_sqrt": inverse_sqrt,
     "slanted_triangular": slanted_triangular,

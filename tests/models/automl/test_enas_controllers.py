@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import golden
-from tfdl.engine import errors
+from tfdl.engine import errors, schedules
+from tfdl.models.automl import rewards
 from tfdl.models.automl.enas import controllers, reinforce
+from tfdl.models.automl.networks.cell_network import drop_path_keep
 
 SEED = tf.constant([3, 4], tf.int32)
 NAMES = {"g": "g_emb"}  # of the recorded weights -> ours
@@ -250,3 +252,43 @@ def test_rewarded_choices_become_likelier():
 def test_refusals(make_it, said):
     with pytest.raises(errors.UserError, match=said):
         make_it()
+
+
+def test_cosine_restarts(recorded):
+    table = recorded["enas_cosine_restarts_epoch_lr"]
+    steps = 3
+    schedule = schedules.create(
+        {
+            **{"name": "cosine_restarts", "rate": 0.05, "end": 0.0005},
+            **{"first": 10, "factor": 2, "every": steps},
+        },
+        steps * len(table),
+    )
+    for epoch, rate in table:
+        for step in range(steps):
+            found = float(schedule(int(epoch) * steps + step))
+            np.testing.assert_allclose(found, rate, rtol=1e-5)
+
+
+def test_single_cosine(recorded):
+    for step, total, rate, expected in recorded["cosine_single_step_total_lr0_result"]:
+        found = float(schedules.cosine(rate, int(total))(int(step)))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_scheduled_drop_path(recorded):
+    for row in recorded["drop_path_T_i_step_total_keep_result"]:
+        cells, i, step, total, keep, expected = row
+        found = drop_path_keep(keep, "v3", (i + 1) / cells, step / total)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_rewards(recorded):
+    accuracies = recorded["rewards_acc_history"].tolist()
+    ppl = [float(recorded["rewards_ppl"])]
+    found = [
+        rewards.reward("cubed", accuracies),
+        rewards.reward("inverse_square", ppl, c=80.0),
+        rewards.reward("inverse", ppl, c=80.0),
+    ]
+    np.testing.assert_allclose(found, recorded["rewards_value"], rtol=1e-6)

@@ -67,7 +67,7 @@ class SharedMicro(shared.SharedNetwork):
         self.aux = None
         if aux_size:
             self.aux_layer = self.reductions[1] + 1
-            side = -(-(-(-aux_size // 2)) // 2)
+            side = (aux_size + 3) // 4  # two reductions that round up
             filters_there = self.cells[self.aux_layer].filters
             self.aux = shared.AuxHead(self, filters_there, side, classes)
         self.dense = self.weight("fc.w", [filters, classes])
