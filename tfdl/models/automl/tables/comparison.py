@@ -99,14 +99,14 @@ def summary(searches: Searches, at: Sequence[int]) -> dict[str, Any]:
         "regret": {t: _spread(searches.regret[:, t - 1]) for t in points},
         "found": {t: float(np.mean(searches.regret[:, t - 1] <= 1e-9)) for t in points},
         "last_rewards": _spread(last),
-        "test": float(searches.test[:, -1].mean()),
+        "test": round(float(searches.test[:, -1].mean()), 6),
     }
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     spread = {"mean": values.mean(), "median": median, "low": low, "high": high}
-    return {name: float(value) for name, value in spread.items()}
+    return {name: round(float(value), 6) for name, value in spread.items()}
 
 
 def compare(
