@@ -30,12 +30,10 @@ def evaluate(
         data: what to measure on; None is the recipe's own held-out data.
         output: where the task may write predictions.
     """
-    import tfdl
-
     task = runs.create_task(config, output)
     task.prepare_evaluation(data)
     precision.set_policy(config.precision)
     with strategy.scope():
-        model = tfdl.load(config.init_from)
+        model = task.load(config.init_from)
     metrics = task.evaluate(Evaluated(strategy, model))
     return plain(metrics)

@@ -22,7 +22,7 @@ ASSETS = "assets"
 def save(
     directory: files.PathLike,
     config: Mapping[str, Any],
-    model: "keras.Model",
+    model: "keras.Model | None",
     assets: Mapping[str, bytes | str | pathlib.Path] | None = None,
 ) -> pathlib.Path:
     """Writes a model directory, whole or not at all.
@@ -30,7 +30,7 @@ def save(
     Args:
         directory: the folder; one that is there already is replaced.
         config: what `from_config` of the model needs; must hold `"model"`.
-        model: the built model whose weights are saved.
+        model: the built model whose weights are saved; None for a result without.
         assets: file name -> content, or the path of a file to copy.
 
     Raises:
@@ -41,7 +41,8 @@ def save(
     with files.atomic_directory(directory) as scratch:
         text = json.dumps(full, indent=2, ensure_ascii=False)
         (scratch / CONFIG).write_text(text + "\n", encoding="utf-8")
-        _save_weights(scratch / WEIGHTS, model)
+        if model is not None:
+            _save_weights(scratch / WEIGHTS, model)
         for name, content in (assets or {}).items():
             target = scratch / ASSETS / _asset_name(name)
             target.parent.mkdir(exist_ok=True)

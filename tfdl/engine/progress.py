@@ -15,9 +15,18 @@ class Progress:
         start: steps made already.
         name: what is running.
         enabled: False on workers that show nothing.
+        unit: what is counted.
     """
 
-    def __init__(self, total: int, start: int, name: str, enabled: bool = True):
+    def __init__(
+        self,
+        total: int,
+        start: int,
+        name: str,
+        enabled: bool = True,
+        unit: str = "step",
+    ):
+        self._unit = unit
         self._total, self._step, self._name = total, start, name
         self._enabled = enabled
         self._clock, self._from = time.monotonic(), start
@@ -27,7 +36,7 @@ class Progress:
                 total=total,
                 initial=start,
                 desc=name,
-                unit="step",
+                unit=unit,
                 dynamic_ncols=True,
                 leave=True,
             )
@@ -45,7 +54,7 @@ class Progress:
             left = (self._total - step) / rate if rate > 0 else 0.0
             self.message(
                 f"{self._name} {step}/{self._total}  {_numbers(values)}  "
-                f"{rate:.1f} steps/s  ETA {_clock(left)}"
+                f"{rate:.1f} {self._unit}s/s  ETA {_clock(left)}"
             )
 
     def message(self, text: str) -> None:

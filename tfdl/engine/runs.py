@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from tfdl.engine import config as config_lib
 from tfdl.engine import distribution, errors, files, registry
-from tfdl.engine.trainer import Result, Trainer
 
 CONFIG = "config.json"
 
@@ -180,7 +179,7 @@ def _train_once(
             ) from None
     task = create_task(config, workdir)
     task.prepare()
-    result: Result = Trainer(task, config, workdir, strategy, name).run()
+    result = task.run(strategy, name)
     record = {
         "before": result.before,
         "after": result.after,

@@ -14,6 +14,7 @@ from tfdl.engine.phases import Phase
 
 if TYPE_CHECKING:
     from tfdl.engine.learner import Learner
+    from tfdl.engine.trainer import Result
 
 Batch = Mapping[str, tf.Tensor]
 Metrics = dict[str, tuple[tf.Tensor, tf.Tensor]]
@@ -101,6 +102,19 @@ class Task:
 
     # --- how it is learned -----------------------------------------------------
 
+    def run(self, strategy: tf.distribute.Strategy, name: str) -> "Result":
+        """Trains, prepared, in `workdir`, from wherever it stands.
+
+        Overridden by what is no loop of optimizer steps, a search for one.
+
+        Args:
+            strategy: where it runs.
+            name: what the progress bar calls it.
+        """
+        from tfdl.engine.trainer import Trainer
+
+        return Trainer(self, self.config, self.workdir, strategy, name).run()
+
     def phases(self) -> list[Phase]:
         """Returns the phases of the run, in order."""
         raise NotImplementedError("subclasses define phases()")
@@ -185,6 +199,12 @@ class Task:
         return lines
 
     # --- what came out ---------------------------------------------------------
+
+    def load(self, source: str) -> keras.Model | None:
+        """Returns what `evaluate` measures of a model directory: its network."""
+        import tfdl
+
+        return tfdl.load(source)
 
     def evaluate(self, learner: "Learner") -> dict[str, float | str]:
         """Returns the metrics of the network as it stands.
