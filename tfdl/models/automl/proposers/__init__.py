@@ -20,6 +20,30 @@ PROPOSERS = {
     )
 }
 
+# For hundreds of children instead of the papers' thousands: found on the table of 729
+# cells of digits (`docs/automl.md`), where all of them were tried.
+SMALL_BUDGET = {
+    "evolution": {"name": "evolution", "population": 20, "sample": 5},
+    "factorised": {"name": "factorised"},
+    "ppo": {
+        "name": "ppo",
+        "units": 24,
+        "learning_rate": 0.01,
+        "batch": 10,
+        "entropy_weight": 0.03,
+    },
+    "random": {"name": "random"},
+    "reinforce": {
+        "name": "reinforce",
+        "layers": 1,
+        "units": 24,
+        "learning_rate": 0.02,
+        "batch": 4,
+        "entropy_weight": 0.03,
+    },
+    "tournament": {"name": "tournament", "population": 20, "sample": 5},
+}
+
 
 def create(config: Mapping[str, Any], space: Space, seed: int) -> Proposer:
     """Returns the proposer that a configuration names.
@@ -39,4 +63,4 @@ def create(config: Mapping[str, Any], space: Space, seed: int) -> Proposer:
     )
 
 
-__all__ = ["PROPOSERS", "Proposal", "Proposer", "create"]
+__all__ = ["PROPOSERS", "SMALL_BUDGET", "Proposal", "Proposer", "create"]

@@ -109,7 +109,7 @@ class ZophConvSpace(space.Space):
     Args:
         layers: how many there are, at first.
         grow_by: how many layers more after every `grow_every` proposals; the paper
-            began with 6 and added 2 every 1,600.
+            began with 6 and added 2 every 1,600. Mutations keep a parent's depth.
         grow_every: see `grow_by`.
         max_layers: where growing ends; `layers` by default: no growing.
         heights: the choices of a filter's height.
