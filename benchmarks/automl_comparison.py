@@ -15,32 +15,22 @@ import os
 import pathlib
 import sys
 import time
-from typing import Any
 
 from tfdl.engine import errors, files
+from tfdl.models.automl import proposers
 from tfdl.models.automl.tables import comparison, figure, table
 
 TABLES = "digits-4096,digits-729,nas-bench-graph-cora"
 TRIALS = (50, 100, 300)
 
-# The papers' populations, learning rates and batches are for thousands of trials;
-# these are for hundreds.
-PROPOSERS: dict[str, dict[str, Any]] = {
-    "random": {"name": "random"},
-    "aging evolution": {"name": "evolution", "population": 20, "sample": 5},
-    "tournament": {"name": "tournament", "population": 20, "sample": 5},
-    "REINFORCE": {
-        "name": "reinforce",
-        "learning_rate": 0.02,
-        "shared": "position",
-    },
-    "PPO": {
-        "name": "ppo",
-        "learning_rate": 0.01,
-        "shared": "position",
-        "batch": 10,
-    },
-    "independent softmaxes": {"name": "factorised"},
+# With the settings for hundreds of trials; the papers' are for thousands.
+LABELS = {
+    "random": "random",
+    "aging evolution": "evolution",
+    "tournament": "tournament",
+    "REINFORCE": "reinforce",
+    "PPO": "ppo",
+    "independent softmaxes": "factorised",
 }
 
 
@@ -76,9 +66,11 @@ def available(names: list[str]) -> list[str]:
 def run(flags: argparse.Namespace) -> int:
     """Compares; prints JSON lines."""
     try:
-        chosen = json.loads(flags.proposers) if flags.proposers else PROPOSERS
+        chosen = json.loads(flags.proposers or "null")
     except ValueError as error:
         raise errors.UserError(f"--proposers is not JSON ({error})") from None
+    if not flags.proposers:
+        chosen = {label: proposers.SMALL_BUDGET[name] for label, name in LABELS.items()}
     if not isinstance(chosen, dict) or not chosen:
         raise errors.UserError("--proposers has to be a JSON object: label -> options")
     names = available([name for name in flags.tables.split(",") if name])
