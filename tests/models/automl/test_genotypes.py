@@ -140,6 +140,7 @@ def test_enas_macro():
     assert net.layers[0] == ("conv_3x3", ())
     assert net.layers[5] == ("sep_5x5", (0, 1, 3))
     assert net.layers[2] == ("conv_3x3", (0,))
+    assert net.describe()[5] == "layer 5 = sep_5x5 + stem + layer 0 + layer 2"
 
 
 def test_recurrent_spaces_write_the_goldens():
@@ -186,7 +187,7 @@ def test_darts_rnn_differs_only_in_its_halves():
             lambda: genotypes.from_dict(
                 {"kind": "enas_macro", "layers": [["conv_3x3", [0]]]}
             ),
-            "layer 0 reads layers",
+            r"layer 0 adds outputs \[0\]; allowed are none",
         ),
         (
             lambda: genotypes.from_dict(

@@ -83,7 +83,8 @@ class MacroNet:
     """A network of layers.
 
     Attributes:
-        layers: of each its op, and the earlier layers besides the last that it reads.
+        layers: of each its op, which reads the output of the layer before, and the
+            earlier outputs that are added: 0 the stem's, j that of layer j - 1.
     """
 
     layers: tuple[tuple[str, tuple[int, ...]], ...]
@@ -95,8 +96,9 @@ class MacroNet:
             if op not in MACRO_OPS:
                 raise errors.unknown(f"op of layer {i}", op, MACRO_OPS)
             if not set(inputs) <= set(range(i)):
+                allowed = f"0 to {i - 1}" if i else "none"
                 raise errors.UserError(
-                    f"layer {i} reads layers {list(inputs)}; only earlier ones can be"
+                    f"layer {i} adds outputs {list(inputs)}; allowed are {allowed}"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,16 +126,20 @@ class MacroNet:
     def describe(self) -> list[str]:
         """Returns lines that tell a person what it is."""
         return [
-            f"layer {i} = {op}({', '.join(map(str, inputs)) or 'no skip'})"
+            f"layer {i} = " + " + ".join([op, *map(_output, inputs)])
             for i, (op, inputs) in enumerate(self.layers)
         ]
 
 
-class MacroSpace(space.Space):
-    """Whole networks: an op for each layer, and which earlier layers are added.
+def _output(j):
+    return f"layer {j - 1}" if j else "stem"
 
-    Decisions, layer by layer: the op, then for every earlier layer whether it is
-    read, besides the last one's output.
+
+class MacroSpace(space.Space):
+    """Whole networks: an op for each layer, and which earlier outputs are added.
+
+    Decisions, layer by layer: the op, then for every output before that of the layer
+    before, the stem's first, whether it is added.
 
     Args:
         layers: how many.
@@ -150,7 +156,7 @@ class MacroSpace(space.Space):
             decisions.append(Decision(f"layer {i} op", "op", self.ops))
             anchors.append(len(decisions))
             for j in range(i):
-                name = f"layer {i} reads layer {j}"
+                name = f"layer {i} adds {_output(j)}"
                 decisions.append(Decision(name, "skip", SKIP, link=(j, i)))
         self.anchors = tuple(anchors)
         super().__init__(decisions)
