@@ -37,15 +37,46 @@ def lstm(
     """
     inputs = [tf.convert_to_tensor(v) for v in (x, kernel, recurrent, bias, h, c)]
     if not training:
-        zx = _input_product(*inputs[:2], inputs[3])
-        return _forward(zx, *inputs[2:3], *inputs[4:], keep=False)[:3]
+        zx = input_product(*inputs[:2], inputs[3])
+        hs, h, c, _, _ = _forward(
+            lambda t: zx[t], tf.shape(zx)[0], *inputs[2:3], *inputs[4:], False
+        )
+        hs.set_shape([x.shape[0], *hs.shape[1:]])
+        return hs, h, c
     return _with_gradient(*inputs)
+
+
+def lstm_of_rows(
+    table: tf.Tensor,
+    index: tf.Tensor,
+    recurrent: tf.Tensor,
+    h: tf.Tensor,
+    c: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Runs an LSTM whose inputs are few different ones; not made for training.
+
+    Args:
+        table: `x W + b` of every different input x [U, 4H].
+        index: the row of each step's inputs [T, B].
+        recurrent: U [H, 4H].
+        h: the first hidden state [B, H].
+        c: the first cell state [B, H].
+
+    Returns:
+        All hidden states [T, B, H], the last one and the last cell state.
+    """
+    return _forward(
+        lambda t: tf.gather(table, index[t]), tf.shape(index)[0], recurrent, h, c, False
+    )[:3]
 
 
 @tf.custom_gradient
 def _with_gradient(x, kernel, recurrent, bias, h, c):
-    zx = _input_product(x, kernel, bias)
-    hs, h_last, c_last, cs, gates = _forward(zx, recurrent, h, c, keep=True)
+    zx = input_product(x, kernel, bias)
+    hs, h_last, c_last, cs, gates = _forward(
+        lambda t: zx[t], tf.shape(zx)[0], recurrent, h, c, True
+    )
+    hs.set_shape([x.shape[0], *hs.shape[1:]])
 
     def gradient(d_hs, d_h, d_c):
         h_before = tf.concat([h[None], hs[:-1]], 0)
@@ -64,7 +95,8 @@ def _rows(x):
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
-def _input_product(x, kernel, bias):
+def input_product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Returns `x W + b` of inputs [T, B, in] for all steps, [T, B, 4H]."""
     shape = tf.shape(x)
     zx = tf.nn.bias_add(tf.matmul(_rows(x), kernel), bias)
     zx = tf.reshape(zx, [shape[0], shape[1], kernel.shape[-1]])
@@ -89,15 +121,17 @@ def _loop(steps, body, *state):
     )[1:]
 
 
-def _forward(zx, recurrent, h, c, keep):
-    """Returns all h, the last h and c, and with `keep` all c and the four gates."""
-    steps = tf.shape(zx)[0]
-    shape = [zx.shape[1], recurrent.shape[0]]
+def _forward(inputs, steps, recurrent, h, c, keep):
+    """Returns all h, the last h and c, and with `keep` all c and the four gates.
+
+    `inputs(t)` is what the inputs of a step add to its gates [B, 4H].
+    """
+    shape = [h.shape[0], recurrent.shape[0]]
     h, c = tf.ensure_shape(h, shape), tf.ensure_shape(c, shape)
     arrays = _arrays(steps, h, 6 if keep else 1)
 
     def body(t, h, c, arrays):
-        z = zx[t] + tf.matmul(h, recurrent)
+        z = inputs(t) + tf.matmul(h, recurrent)
         i, f, g, o = tf.split(z, 4, 1)
         i, f, o, g = tf.sigmoid(i), tf.sigmoid(f), tf.sigmoid(o), tf.tanh(g)
         c = f * c + i * g
@@ -108,7 +142,6 @@ def _forward(zx, recurrent, h, c, keep):
 
     h, c, arrays = _loop(steps, body, h, c, arrays)
     hs, *rest = (array.stack() for array in arrays)
-    hs.set_shape([zx.shape[0], *shape])
     return hs, h, c, rest[0] if keep else None, rest[1:]
 
 

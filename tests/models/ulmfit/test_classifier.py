@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.models.ulmfit.networks import CHUNKS, convert, difference, load
 from tfdl.engine import errors
-from tfdl.models.ulmfit import names
+from tfdl.models.ulmfit import bpt3c, names
 from tfdl.models.ulmfit.classifier import Classifier
 from tfdl.models.ulmfit.config import ClassifierConfig, EncoderConfig
 from tfdl.models.ulmfit.model import groups
@@ -68,6 +68,18 @@ def test_goldens(tmp_path, name, generation, padding):
             row[: len(text)] = text
         again = run(tf.constant(behind, tf.int32))
         np.testing.assert_array_equal(again["logits"], out["logits"])
+
+
+def test_words_are_looked_up_for_the_batch_or_for_each_chunk(monkeypatch):
+    model, ids = small(), documents(3, 19, 0, 8)
+    for_the_batch = function(model)(ids)
+    monkeypatch.setattr(bpt3c, "MOST_WORDS", 0)
+    for_a_chunk = function(model)(ids)
+    # Training without dropout goes by the embedding itself.
+    by_embedding = function(model, training=True)(ids)
+    for name in ("pooled", "raw"):
+        assert difference(for_the_batch[name], for_a_chunk[name]) < 1e-6
+        assert difference(for_the_batch[name], by_embedding[name]) < 1e-6
 
 
 def test_a_document_alone_is_as_in_a_batch():

@@ -1,16 +1,29 @@
 """The AWD-LSTM encoder (Merity et al. 2017; ULMFiT section 3)."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfdl.engine.randomness import SeedGenerator
-from tfdl.layers.lstm import lstm
+from tfdl.layers.lstm import input_product, lstm, lstm_of_rows
 from tfdl.models.ulmfit.config import EncoderConfig
 
 State = list[tuple[tf.Tensor, tf.Tensor]]
 Masks = Mapping[str, tf.Tensor]
+
+
+class Words(NamedTuple):
+    """What the words of a text add to the first LSTM's gates.
+
+    Attributes:
+        table: of every different word [U, 4H].
+        index: each word's row, [B, T].
+    """
+
+    table: tf.Tensor
+    index: tf.Tensor
 
 
 class LstmLayer(keras.layers.Layer):
@@ -46,9 +59,22 @@ class LstmLayer(keras.layers.Layer):
         recurrent = tf.convert_to_tensor(self.recurrent)
         if weight_mask is not None:
             recurrent *= weight_mask
-        bias = tf.convert_to_tensor(self.bias_ih) + tf.convert_to_tensor(self.bias_hh)
-        kernel = tf.convert_to_tensor(self.kernel)
-        return lstm(x, kernel, recurrent, bias, h, c, training)
+        return lstm(x, self._kernel(), recurrent, self._bias(), h, c, training)
+
+    def product(self, x):
+        """Returns what inputs [U, in] add to the gates, [U, 4H]."""
+        return input_product(x[None], self._kernel(), self._bias())[0]
+
+    def read(self, words: Words, h, c):
+        """Does as `call` with no mask for words whose `product` is there."""
+        recurrent = tf.convert_to_tensor(self.recurrent)
+        return lstm_of_rows(words.table, tf.transpose(words.index), recurrent, h, c)
+
+    def _kernel(self):
+        return tf.convert_to_tensor(self.kernel)
+
+    def _bias(self):
+        return tf.convert_to_tensor(self.bias_ih) + tf.convert_to_tensor(self.bias_hh)
 
 
 class AwdLstm(keras.layers.Layer):
@@ -86,7 +112,7 @@ class AwdLstm(keras.layers.Layer):
         for rnn in self.rnns:
             rnn.build()
 
-    def call(self, token_ids, state=None, training=False, masks=None):
+    def call(self, token_ids, state=None, training=False, masks=None, words=None):
         """Reads a window of text.
 
         Args:
@@ -94,6 +120,7 @@ class AwdLstm(keras.layers.Layer):
             state: what an earlier call returned; None starts from zero.
             training: whether dropout is on and gradients will be asked for.
             masks: dropout masks, see the class; by default drawn in training.
+            words: what `words` says of these ids, to read them faster; without masks.
 
         Returns:
             `raw`, the outputs of every LSTM, time first [T, B, H], and `state`,
@@ -102,12 +129,15 @@ class AwdLstm(keras.layers.Layer):
         if masks is None:
             masks = self.draw_masks(tf.shape(token_ids)[0]) if training else {}
         state = self.adapt_state(state, tf.shape(token_ids)[0])
-        x = self.embed(token_ids, masks)
+        x = None if words else self.embed(token_ids, masks)
         raw, after = [], []
         for i, (rnn, (h, c)) in enumerate(zip(self.rnns, state, strict=True)):
             mask = masks.get(f"weight{i}")
             fast = training and not self.plain_gradient
-            x, h, c = rnn(x, h, c, mask, training=fast)
+            if x is None:
+                x, h, c = rnn.read(words, h, c)
+            else:
+                x, h, c = rnn(x, h, c, mask, training=fast)
             raw.append(x)
             after.append((tf.stop_gradient(h), tf.stop_gradient(c)))
             x = locked(x, masks.get(f"hidden{i}"))
@@ -123,6 +153,16 @@ class AwdLstm(keras.layers.Layer):
             # A word's mask multiplies its row: rows that no one reads need none.
             x *= tf.gather(masks["embed"], ids)
         return locked(x, masks.get("input"))
+
+    def words(self, token_ids) -> Words:
+        """Works out what each word of ids [B, T] adds to the first LSTM's gates.
+
+        Words come again and again: the product of each different one is enough.
+        """
+        different, index = tf.unique(tf.reshape(token_ids, [-1]))
+        rows = tf.gather(tf.convert_to_tensor(self.embedding), different)
+        index = tf.reshape(index, tf.shape(token_ids))
+        return Words(self.rnns[0].product(rows), index)
 
     # --- dropout ---------------------------------------------------------------
 

@@ -7,8 +7,11 @@ the borders, but every kept chunk gets its own through the pooling.
 import tensorflow as tf
 
 from tfdl.models.ulmfit import documents
-from tfdl.models.ulmfit.awd_lstm import AwdLstm
+from tfdl.models.ulmfit.awd_lstm import AwdLstm, Words
 from tfdl.models.ulmfit.config import ClassifierConfig
+
+# A table of so many words is kept for a whole batch, else one for each chunk.
+MOST_WORDS = 16_384
 
 
 def encode(
@@ -47,9 +50,10 @@ def _read(encoder, config, layout: documents.Layout, training: bool):
     """Returns the last LSTM's kept outputs, time first [T', B, E]."""
     chunks = tf.shape(layout.rows)[0]
     seed = encoder.random.next() if training else None
+    words = None if training else _words(encoder, layout.ids)
 
     def chunk_of(chunk, state):
-        return _chunk(encoder, config, layout, chunk, state, seed, training)
+        return _chunk(encoder, config, layout, chunk, state, seed, words)
 
     def skip(chunk, state):
         return chunk + 1, chunk_of(chunk, state)[1]
@@ -83,16 +87,29 @@ def _read(encoder, config, layout: documents.Layout, training: bool):
     return outputs.concat()
 
 
-def _chunk(encoder, config, layout, chunk, state, seed, training):
+def _words(encoder: AwdLstm, ids) -> Words:
+    """Returns the words of all chunks, or none where there are too many."""
+    few = tf.size(tf.unique(tf.reshape(ids, [-1])).y) <= MOST_WORDS
+    return encoder.words(tf.cond(few, lambda: ids, lambda: ids[:, :0]))
+
+
+def _chunk(encoder, config, layout, chunk, state, seed, words):
     """Reads one chunk; returns outputs [t, B, E] and the state of all rows."""
     rows, start = layout.rows[chunk], chunk * config.bptt
     ids = layout.ids[:rows, start : start + config.bptt]
-    masks = {}
+    masks, training = {}, words is None
+    if words:
+        index = words.index[:rows, start : start + config.bptt]
+        words = tf.cond(
+            tf.size(words.index) > 0,
+            lambda: Words(words.table, index),
+            lambda: encoder.words(ids),
+        )
     if training:
         own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), chunk)
         masks = encoder.draw_masks(rows, own)
     before = [(h[:rows], c[:rows]) for h, c in state]
-    found = encoder(ids, state=before, training=training, masks=masks)
+    found = encoder(ids, state=before, training=training, masks=masks, words=words)
     # Rows that have not begun start from zero when they do.
     after = [tuple(_rest(x, layout.ids) for x in pair) for pair in found["state"]]
     raw = _rest(tf.transpose(found["raw"][-1], [1, 0, 2]), layout.ids)
