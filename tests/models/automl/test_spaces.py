@@ -1,3 +1,4 @@
+import json
 import random
 
 import ml_collections
@@ -43,6 +44,7 @@ def test_samples_are_uniform_and_valid(space):
         assert space.check(arch) == arch
         assert space.parse(space.format(arch)) == arch
         assert space.describe(arch)
+        assert json.loads(json.dumps(space.genotype(arch)))["kind"]
 
 
 def test_canonical_form_is_its_own(space):
@@ -175,6 +177,14 @@ def test_sizes():
     blocks = [(2 * 3 * 4 * 5 * 6) ** 2 * (13 * 13 * 2) ** 5] * 2
     assert spaces.create({"name": "nasnet"}).size == blocks[0] * blocks[1]
     assert len(spaces.create({"name": "nasnet"}).decisions) == 50
+
+
+def test_what_no_network_is_built_of_can_be_stored():
+    dag = spaces.create({"name": "dag"}).genotype((2, 0, 1, 0, 2, 0))
+    edges = [[0, 1, "conv_3x3"], [1, 2, "identity"], [1, 3, "conv_3x3"]]
+    assert dag == {"kind": "dag", "nodes": 4, "edges": edges}
+    bits = spaces.create({"name": "bits", "bits": 2}).genotype((1, 0))
+    assert bits == {"kind": "choices", "chosen": [["bit 0", "1"], ["bit 1", "0"]]}
 
 
 def test_depth_grows_during_a_search():

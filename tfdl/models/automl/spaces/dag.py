@@ -1,13 +1,33 @@
 """A small cell: every pair of nodes joined by one operation, or by none."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from tfdl.engine import errors
 from tfdl.models.automl.spaces.space import Architecture, Decision, Space
 
 ZERO = "zero"
 MAX_NODES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class DagCell:
+    """Nodes and the operations between them.
+
+    Attributes:
+        nodes: how many; the first is the input, the last the output.
+        edges: (from, to, operation), without those that are "zero".
+    """
+
+    nodes: int
+    edges: tuple[tuple[int, int, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as JSON's types."""
+        edges = [list(edge) for edge in self.edges]
+        return {"kind": "dag", "nodes": self.nodes, "edges": edges}
 
 
 class DagSpace(Space):
@@ -43,6 +63,13 @@ class DagSpace(Space):
         super().__init__(
             [Decision(f"edge {i} to {j}", "op", self.ops) for i, j in self.edges]
         )
+
+    def decode(self, arch: Sequence[int]) -> DagCell:
+        """Returns the cell of an architecture."""
+        values = zip(self.edges, self.check(arch), strict=True)
+        named = ((i, j, self.ops[op]) for (i, j), op in values)
+        edges = tuple(edge for edge in named if edge[2] != ZERO)
+        return DagCell(self.nodes, edges)
 
     def canonical(self, arch: Architecture) -> Architecture:
         """Returns `arch` without the edges that are on no path to the output.

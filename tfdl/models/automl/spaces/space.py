@@ -31,6 +31,21 @@ class Decision:
     link: tuple[int, int] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """An architecture of a space of which no networks are built, e.g. of a table.
+
+    Attributes:
+        chosen: (what was decided, the choice) of every decision.
+    """
+
+    chosen: tuple[tuple[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as JSON's types."""
+        return {"kind": "choices", "chosen": [list(pair) for pair in self.chosen]}
+
+
 def count(name: str, value: Any, low: int = 1) -> int:
     """Returns a whole number of at least `low`, or raises `UserError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -157,7 +172,8 @@ class Space:
         Raises:
             UserError: `arch` is none of this space.
         """
-        raise NotImplementedError(f"space {self.name!r} makes no networks")
+        chosen = zip(self.decisions, self.check(arch), strict=True)
+        return Choices(tuple((d.name, d.choices[value]) for d, value in chosen))
 
     def genotype(self, arch: Sequence[int]) -> dict[str, Any]:
         """Returns what `decode` returns as JSON's types, with its `"kind"`."""
