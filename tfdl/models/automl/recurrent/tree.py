@@ -16,9 +16,9 @@ from tfdl.models.automl.recurrent.genotypes import ACTIVATIONS, TreeCell
 
 # (x W [..., n u], h U [..., n u], c [..., u]) -> (output, next c), each [..., u].
 Function = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-# act(v) of a number in a cell's text, 0 to 3, is v, `scale tanh(slope v) + shift` or
-# relu: one function of tables where a graph does not know the cell.
-_SLOPE, _SCALE, _SHIFT = (1.0, 1.0, 0.5, 1.0), (1.0, 1.0, 0.5, 1.0), (0, 0, 0.5, 0)
+# tanh and sigmoid, numbers 1 and 2 of a cell's text, are one `scale tanh(slope v) +
+# shift` where a graph does not know the cell: of two functions both would be computed.
+_SLOPE, _SCALE, _SHIFT = ((1.0, 1.0, 0.5, 1, 1),) * 2 + ((0, 0, 0.5, 0, 0),)
 
 
 class Weights(NamedTuple):
@@ -67,12 +67,12 @@ def function_of(cell: TreeCell, keep: list | None = None) -> Function:
     return function
 
 
-def function_of_tokens(tokens: tf.Tensor) -> Function:
+def function_of_tokens(tokens: tf.Tensor, extra: bool = False) -> Function:
     """Returns what a cell computes that only the running graph knows.
 
     Args:
-        tokens: the cell's numbers int32 [4n + 2], see `TreeCell.from_tokens`; of
-            combinations 0 and 1, of activations 0 to 3.
+        tokens: the cell's numbers int32 [4n + 2], see `TreeCell.from_tokens`.
+        extra: whether there may be "max" and "sin" among them.
     """
     base = (tokens.shape[0] - 2) // 4
     nodes = 2 * base - 1
@@ -81,10 +81,12 @@ def function_of_tokens(tokens: tf.Tensor) -> Function:
         slope, scale, shift = (tf.gather(t, token) for t in (_SLOPE, _SCALE, _SHIFT))
         curve = scale * tf.tanh(slope * x) + shift
         straight = tf.where(token == ACTIVATIONS.index("relu"), tf.nn.relu(x), x)
-        return tf.where((token == 1) | (token == 2), curve, straight)
+        found = tf.where((token == 1) | (token == 2), curve, straight)
+        return tf.where(token == 4, tf.sin(x), found) if extra else found
 
     def combine(token, x, y):
-        return tf.where(token == 0, x + y, x * y)
+        found = tf.where(token == 0, x + y, x * y)
+        return tf.where(token == 2, tf.maximum(x, y), found) if extra else found
 
     def function(zx, zh, c):
         leaves = zip(tf.split(zx, base, -1), tf.split(zh, base, -1), strict=True)
