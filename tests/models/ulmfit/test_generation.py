@@ -7,8 +7,8 @@ import tensorflow as tf
 from tfdl.engine import errors
 from tfdl.models.ulmfit import pointer
 from tfdl.models.ulmfit.config import EncoderConfig
-from tfdl.models.ulmfit.generation import beam_search, generate
 from tfdl.models.ulmfit.language_model import LanguageModel
+from tfdl.text.generation import beam_search, generate
 
 SIZE = 12
 

@@ -84,6 +84,10 @@ class LanguageModel(keras.Model):
             result["raw_outputs"] = raw
         return result
 
+    def zero_state(self, batch) -> State:
+        """Returns the state before any text."""
+        return self.encoder.zero_state(batch)
+
     def decode(self, x):
         """Maps outputs [..., E] to logits [..., V]."""
         rows = tf.reshape(x, [-1, self.config.embedding_size])

@@ -12,7 +12,6 @@ from tfdl.engine import errors, model_dir
 from tfdl.engine.learner import Learner
 from tfdl.layers.carry import Carry
 from tfdl.models.ulmfit import (
-    generation,
     pointer,
     sampled_softmax,
     steps,
@@ -21,6 +20,7 @@ from tfdl.models.ulmfit import (
 from tfdl.models.ulmfit.awd_lstm import regularizers
 from tfdl.models.ulmfit.base import UlmfitTask
 from tfdl.models.ulmfit.language_model import LossSums
+from tfdl.text import generation
 
 SAMPLE_TOKENS = 40
 

@@ -16,8 +16,9 @@ import tensorflow as tf
 import tfdl
 from tfdl.engine import errors, files
 from tfdl.engine.prediction import Request, input_file
-from tfdl.models.ulmfit import classify_task, generation, tokenizer, vocabulary_transfer
+from tfdl.models.ulmfit import classify_task, tokenizer, vocabulary_transfer
 from tfdl.models.ulmfit.score import token_log_probs
+from tfdl.text import generation
 
 MODES = ("score", "continue")
 MAX_INPUT_BYTES = 2 << 30

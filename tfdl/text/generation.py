@@ -1,13 +1,18 @@
-"""Continuing a text: sampling and beam search (fastai's `predict`, `beam_search`)."""
+"""Continuing a text: sampling and beam search (fastai's `predict`, `beam_search`).
+
+A language model here has `config.vocab_size`, `zero_state(rows)`, a call that maps
+`token_ids` and `state` to `hidden` [B, T, H] and `state` (a list of tuples of tensors
+[B, n]), and `decode`, which maps outputs to logits.
+"""
 
 import weakref
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdl.engine.errors import UserError
-from tfdl.models.ulmfit.language_model import LanguageModel
 
 # More beams than this are a mistake: each holds a state.
 MAX_BEAMS = 4096
@@ -23,7 +28,7 @@ class Stepper:
         banned: ids that are never continued with.
     """
 
-    def __init__(self, model: LanguageModel, banned: Sequence[int] = ()):
+    def __init__(self, model: keras.Model, banned: Sequence[int] = ()):
         self.model = model
         size = model.config.vocab_size
         outside = [i for i in banned if not 0 <= i < size]
@@ -40,7 +45,7 @@ class Stepper:
     def __call__(self, ids, state):
         """Reads ids [B, T]; returns float64 log-probabilities [B, V] and the state."""
         if state is None:
-            state = self.model.encoder.zero_state(len(ids))
+            state = self.model.zero_state(len(ids))
         step = _compiled[self.model]
         log_probs, state = step(tf.constant(ids, tf.int32), state, self._barred)
         return log_probs.numpy(), state
@@ -60,7 +65,7 @@ def _step_of(model):
 
 
 def generate(
-    model: LanguageModel,
+    model: keras.Model,
     prompt_ids: Sequence[int],
     count: int,
     temperature: float = 1.0,
@@ -118,7 +123,7 @@ def _draw(log_probs, temperature, min_p, top_k, random) -> int:
 
 
 def beam_search(
-    model: LanguageModel,
+    model: keras.Model,
     prompt_ids: Sequence[int],
     count: int,
     top_k: int = 10,
@@ -167,7 +172,7 @@ def beam_search(
     return texts[random.choice(len(texts), p=weights / weights.sum())]
 
 
-def _check(model: LanguageModel, prompt_ids: Sequence[int], count: int) -> None:
+def _check(model: keras.Model, prompt_ids: Sequence[int], count: int) -> None:
     size = model.config.vocab_size
     if len(prompt_ids) == 0:
         raise UserError("the text to continue has no token")
