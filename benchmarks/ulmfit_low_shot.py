@@ -42,6 +42,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--general_epochs", type=int, default=2)
     parser.add_argument("--tune_epochs", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument(
+        "--ratio", type=float, default=2.6, help="of rates, group to group; tuned ones"
+    )
     parser.add_argument("--embedding_size", type=int, default=64)
     parser.add_argument("--hidden_size", type=int, default=128)
     parser.add_argument("--max_vocab", type=int, default=6000)
@@ -104,7 +107,8 @@ class Experiment:
         config.batch_size = min(32, max(count // 4, 4))
         recipes.scaled(config, recipes.CLASSIFYING, 0.3)
         if source:
-            config.phases = recipes.scripted(1e-2, flags.epochs - 2)
+            phases = recipes.scripted(1e-2, flags.epochs - 2)
+            config.phases = tuple({**x, "ratio": flags.ratio} for x in phases)
         else:
             config.phases = recipes.full(5e-3, flags.epochs)
         folder = f"{method.replace(' ', '-')}-{count}-seed{seed}"

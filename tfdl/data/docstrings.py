@@ -11,16 +11,21 @@ import importlib.util
 import pathlib
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tfdl.data import topics
 from tfdl.engine import errors
 
 PACKAGES = ("numpy", "scipy", "sklearn", "matplotlib")
+# Packages that come along with those.
+OTHERS = (
+    "absl,fontTools,grpc,h5py,joblib,markdown,ml_collections,narwhals,PIL,pip,pygments,"
+    "requests,rich,setuptools,tensorboard,tqdm,urllib3,werkzeug"
+).split(",")
 MAX_FILE_BYTES = 4 << 20
 
 
-def documents(packages: tuple[str, ...] = PACKAGES) -> list[str]:
+def documents(packages: Sequence[str] = PACKAGES) -> list[str]:
     """Returns the prose of every module, a paragraph a line; repeated ones once.
 
     Args:
@@ -33,7 +38,7 @@ def documents(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     result = []
     for path in _files(packages):
         paragraphs = []
-        for text in _strings(path):
+        for text in strings(path):
             for paragraph in topics.paragraphs(text):
                 if paragraph not in seen:
                     seen.add(paragraph)
@@ -48,23 +53,33 @@ def documents(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     return result
 
 
-def _files(packages: tuple[str, ...]) -> Iterator[pathlib.Path]:
-    roots = [pathlib.Path(sysconfig.get_paths()["stdlib"])]
+def _files(packages: Sequence[str]) -> Iterator[pathlib.Path]:
+    yield from _sources(pathlib.Path(sysconfig.get_paths()["stdlib"]))
     for name in packages:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin:
-            roots.append(pathlib.Path(spec.origin).parent)
-    for root in roots:
-        for path in sorted(root.rglob("*.py")):
-            parts = path.relative_to(root).parts
-            # Of the standard library's folder not what is installed in it.
-            if "site-packages" in parts or "dist-packages" in parts:
-                continue
-            if not any("test" in part for part in parts):
-                yield path
+        for _, path in package_files(name):
+            yield path
 
 
-def _strings(path: pathlib.Path) -> Iterator[str]:
+def package_files(package: str) -> Iterator[tuple[str, pathlib.Path]]:
+    """Yields (name within the package, path) of its modules, without its tests."""
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin:
+        root = pathlib.Path(spec.origin).parent
+        for path in _sources(root):
+            yield path.relative_to(root).as_posix(), path
+
+
+def _sources(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        # Of the standard library's folder not what is installed in it.
+        if "site-packages" in parts or "dist-packages" in parts:
+            continue
+        if not any("test" in part for part in parts):
+            yield path
+
+
+def strings(path: pathlib.Path) -> Iterator[str]:
     """Yields the documentation strings of a file."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:

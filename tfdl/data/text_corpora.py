@@ -8,8 +8,10 @@
 | `vader-movie[:FOLDER]` | film reviews, positive or negative, of `tfdl prepare` |
 | `spam-assassin[:FOLDER]` | mails, spam or ham, of `tfdl prepare` |
 | `embedded:topics` | passages of Python's documentation and what they are about |
+| `embedded:packages` | descriptions of code and which package they come from |
 | `brown[:FOLDER]` | the Brown corpus, of `tfdl prepare`; no labels |
 | `embedded:docstrings` | what Python code says about itself; no labels |
+| `embedded:python` | the same of other packages than those; no labels |
 | `wikitext:FOLDER` | wiki.train.tokens, wiki.valid.tokens ...: articles; no labels |
 | `ptb:FOLDER` | ptb.train.txt ...: a sentence a line; no labels |
 | `text:GLOB` | a document a file; no labels |
@@ -25,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tfdl.data import docstrings, fetching, topics
+from tfdl.data import docstrings, fetching, package_docs, topics
 from tfdl.engine import errors, files
 
 UNLABELLED = "unsup"
@@ -349,14 +351,31 @@ def _topics() -> Corpus:
     return Corpus(passages("train"), test=passages("validation"), labels=topics.LABELS)
 
 
+def _packages() -> Corpus:
+    def split(name: str) -> list[Document]:
+        rows = package_docs.documents(name)
+        return [Document((text,), label, "embedded:packages") for text, label in rows]
+
+    return Corpus(*map(split, SPLITS), labels=package_docs.LABELS)
+
+
 def _docstrings() -> Corpus:
     rows = docstrings.documents()
     return Corpus([Document((text,), None, "embedded:docstrings") for text in rows])
 
 
+def _python() -> Corpus:
+    """Nothing of the packages that `embedded:packages` asks for."""
+    rows = docstrings.documents(docstrings.OTHERS)
+    rows += ["\n".join(document) for document in topics.documents()]
+    return Corpus([Document((text,), None, "embedded:python") for text in rows])
+
+
 EMBEDDED: dict[str, Callable[[], Corpus]] = {
     "embedded:topics": _topics,
+    "embedded:packages": _packages,
     "embedded:docstrings": _docstrings,
+    "embedded:python": _python,
 }
 FETCHED: dict[str, Callable[[pathlib.Path], Corpus]] = {
     "vader-movie": _vader,

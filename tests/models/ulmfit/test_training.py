@@ -4,17 +4,20 @@ Half a minute: the classifier's step is traced four times.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import tfdl
 from tests.models.ulmfit import toys
+from tfdl.data import text_corpora
 from tfdl.engine import config as config_lib
 from tfdl.engine import distribution, model_dir, runs
 from tfdl.engine.errors import UserError
 from tfdl.engine.learner import Learner
 from tfdl.models.ulmfit import recipes
+from tfdl.models.ulmfit.classify_task import Probabilities
 from tfdl.models.ulmfit.model import groups
 
 
@@ -176,6 +179,35 @@ def test_early_stopping_keeps_the_best(source, tmp_path):
     tfdl_model = tfdl.load(str(tmp_path / "run" / "model"))
     learner.model.set_weights(tfdl_model.get_weights())
     assert task.measure(learner)["loss"] == pytest.approx(min(seen), rel=1e-5)
+
+
+def test_test_documents_are_for_the_kept_model_alone(tmp_path, monkeypatch):
+    def split(count, first=0):
+        rows = toys.documents(count, first)
+        return [text_corpora.Document((text,), label) for label, text in rows]
+
+    # Of the test documents every third has the other one's class.
+    test = split(30, 200)
+    test = [replace(x, label="12"[i % 2 == i % 3 // 2]) for i, x in enumerate(test)]
+    corpus = text_corpora.Corpus(split(24), split(10, 100), test, labels=("1", "2"))
+    monkeypatch.setitem(text_corpora.EMBEDDED, "embedded:toy", lambda: corpus)
+    # Two good epochs, then one that spoils it.
+    config = toys.classifier("embedded:toy", keep_best=True)
+    config.phases = (*recipes.full(2e-2, 2), *recipes.full(9.0, 1))
+    record = toys.train(config, tmp_path / "run")
+    rows = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    told = [json.loads(row) for row in rows if '"eval"' in row]
+    assert ["test_error" in row for row in told] == [False] * 3 + [True]
+    task, learner = prepared(config, tmp_path / "again")
+    learner.model.set_weights(tfdl.load(record["model"]).get_weights())
+    guessed = Probabilities(
+        learner.strategy, learner.model, task.tokenizer.vocabulary.pad_id, 4
+    )(task.tokenize(test)).argmax(-1)
+    wrong = np.mean(
+        [guess != int(x.label) - 1 for guess, x in zip(guessed, test, strict=True)]
+    )
+    assert record["metrics"]["test_error"] == pytest.approx(wrong)
+    assert 0.0 < wrong < 1.0
 
 
 def test_a_backward_model_reads_from_the_end(source, tmp_path):

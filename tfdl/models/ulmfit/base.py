@@ -231,9 +231,17 @@ class UlmfitTask(Task):
         if first and self.config.optimizer.averaging == "nt_asgd":
             learner.ema.begin()
         is_last = step >= sum(phase.steps for phase in self.phases())
-        if self.monitor.keep_best and (is_last or self.finished(metrics)):
-            return self.monitor.best_metrics()
-        return metrics
+        if not is_last and not self.finished(metrics):
+            return metrics
+        if self.monitor.keep_best:
+            self.monitor.restore()
+            metrics = self.monitor.best_metrics()
+        return {**metrics, **self.measure_last(learner)}
+
+    def measure_last(self, learner: Learner) -> dict[str, float]:
+        """Returns what is measured once only, of the model that is kept."""
+        del learner
+        return {}
 
     def measure(self, learner: Learner) -> dict[str, float]:
         """Returns the metrics, `metric_names` among them."""

@@ -23,6 +23,7 @@ class ClassifyTask(UlmfitTask):
 
     metric_names = ("error", "loss", "accuracy", "macro_f1")
     _own = None
+    test_documents: Sequence[np.ndarray] = ()
 
     def prepare(self) -> None:
         """Reads and tokenizes the labelled documents."""
@@ -43,6 +44,10 @@ class ClassifyTask(UlmfitTask):
         else:
             self.documents = self.cut(self.ids(self.learn_vocabulary(train)))
         self.eval_documents = self.cut(self.tokenize(valid))
+        if corpus.validation and corpus.test and not config.held_out:
+            # By the one the epoch is chosen, by the other it is not.
+            self.test_documents = self.cut(self.tokenize(corpus.test))
+            self.test_labels = label_ids(corpus.test, self.labels)
 
     def prepare_evaluation(self, data: str | None) -> None:
         """Reads what is measured on; vocabulary and classes are the model's.
@@ -158,6 +163,14 @@ class ClassifyTask(UlmfitTask):
             "macro_f1": classification.macro_f1(self.eval_labels, guessed),
         }
 
+    def measure_last(self, learner) -> dict[str, float]:
+        """Returns the error on test documents, where others chose the epoch."""
+        if not self.test_documents:
+            return {}
+        guessed = self._own(self.test_documents).argmax(-1)
+        self.test_error = 1.0 - classification.accuracy(self.test_labels, guessed)
+        return {"test_error": self.test_error}
+
     def _probabilities(self, learner) -> np.ndarray:
         """Returns [N, C]; with `ensemble`, the mean of two models'."""
         pad_id = self.tokenizer.vocabulary.pad_id
@@ -198,9 +211,17 @@ class ClassifyTask(UlmfitTask):
         path = self.workdir.parent / name / "done.json"
         if not name or not path.is_file():
             return []
-        other = json.loads(files.read_text(path))["after"]["error"]
-        own = self.monitor.best_metrics()["error"]
-        return [f"error {own:.1%}; {name}, the same network: {other:.1%}"]
+        other = json.loads(files.read_text(path))["after"]
+        if self.test_documents:
+            own, kind, count = self.test_error, "test_error", len(self.test_documents)
+        else:
+            own, kind = self.monitor.best_metrics()["error"], "error"
+            count = len(self.eval_documents)
+        noise = (own * (1.0 - own) / count) ** 0.5
+        return [
+            f"{kind.replace('_', ' ')} {own:.1%}; {name}, the same network: "
+            f"{other[kind]:.1%} ({count:,} documents, standard error {noise:.1%})"
+        ]
 
     def score(self, metrics) -> float:
         """Returns the accuracy."""
