@@ -45,6 +45,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ratio", type=float, default=2.6, help="of rates, group to group; tuned ones"
     )
+    parser.add_argument(
+        "--dropmult", type=float, default=0.3, help="of the classifiers' dropout"
+    )
     parser.add_argument("--embedding_size", type=int, default=64)
     parser.add_argument("--hidden_size", type=int, default=128)
     parser.add_argument("--max_vocab", type=int, default=6000)
@@ -105,7 +108,7 @@ class Experiment:
         config.max_tokens, config.init_from = flags.max_tokens, source
         config.start = "model" if source else "random"
         config.batch_size = min(32, max(count // 4, 4))
-        recipes.scaled(config, recipes.CLASSIFYING, 0.3)
+        recipes.scaled(config, recipes.CLASSIFYING, flags.dropmult)
         if source:
             phases = recipes.scripted(1e-2, flags.epochs - 2)
             config.phases = tuple({**x, "ratio": flags.ratio} for x in phases)
