@@ -50,7 +50,9 @@ def _read(encoder, config, layout: documents.Layout, training: bool):
     """Returns the last LSTM's kept outputs, time first [T', B, E]."""
     chunks = tf.shape(layout.rows)[0]
     seed = encoder.random.next() if training else None
-    words = None if training else _words(encoder, layout.ids)
+    # A SavedModel has no gradient of what a condition looks up in a loop.
+    by_word = not training and not encoder.plain_gradient
+    words = _words(encoder, layout.ids) if by_word else None
 
     def chunk_of(chunk, state):
         return _chunk(encoder, config, layout, chunk, state, seed, words)
@@ -97,7 +99,7 @@ def _chunk(encoder, config, layout, chunk, state, seed, words):
     """Reads one chunk; returns outputs [t, B, E] and the state of all rows."""
     rows, start = layout.rows[chunk], chunk * config.bptt
     ids = layout.ids[:rows, start : start + config.bptt]
-    masks, training = {}, words is None
+    masks, training = {}, seed is not None
     if words:
         index = words.index[:rows, start : start + config.bptt]
         words = tf.cond(
