@@ -55,7 +55,7 @@ class Search:
         trials: Trials,
         budget: int,
         *,
-        seed: int = 0,
+        seed: int | str = 0,
         order: str = "completed",
         window: int = 8,
         duplicates: str = "train",
@@ -274,7 +274,7 @@ class Search:
         return errors.UserError(f"all {self._failed} children failed; {last.error}")
 
 
-def child_seed(seed: int, number: int) -> int:
+def child_seed(seed: int | str, number: int) -> int:
     """Returns the seed of a trial's child, from the search's seed and its number."""
     digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
