@@ -1,10 +1,11 @@
 import json
+import pathlib
 
 import pytest
 import tensorflow as tf
 
-from tfdl.engine import errors, registry, runs
-from tfdl.models.automl.search import recipe, result
+from tfdl.engine import errors, prediction, registry, runs
+from tfdl.models.automl.search import predicting, recipe, result
 from tfdl.models.automl.search import trials as trials_lib
 from tfdl.models.automl.search.task import SearchTask
 
@@ -88,3 +89,39 @@ def test_unknown_pools_and_their_options_are_refused(tmp_path):
         task = SearchTask(stage(pool=pool), tmp_path)
         with pytest.raises(errors.UserError, match=message):
             task.create_pool({"name": "sleep"})
+
+
+def test_predict_shows_trials_and_tells_what_architectures_are(tmp_path):
+    config = stage(budget=10, compare_with="")
+    runs.freeze(tmp_path, config, "refuse", write=True)
+    model = runs.train(config, tmp_path, tf.distribute.get_strategy())["model"]
+
+    def records(text=None, **options):
+        path = tmp_path / "architectures.txt"
+        path.write_text(text or "")
+        return list(
+            predicting.predict(
+                prediction.Request(
+                    pathlib.Path(model),
+                    {},
+                    input=str(path) if text else "",
+                    options=options,
+                )
+            )
+        )
+
+    assert [record["number"] for record in records()] == list(range(10))
+    best = records(top="3")
+    rewards = sorted((record["reward"] for record in records()), reverse=True)
+    assert [record["reward"] for record in best] == rewards[:3]
+    assert len(records(search="rescored")) == 10
+    (decoded,) = records("\n2,1,0 0 1 2\n")
+    assert decoded["description"][0] == "edge 0 to 1: conv_3x3"
+    assert decoded["genotype"]["kind"] == "dag"
+    for text, message in (
+        ("2 1 0 0 1 2\n2 1 0 0 1 7", r"txt:2: position 6 .* is 7; allowed are 0 to 2"),
+        ("2 1 x 0 1 2", r"txt:1: position 3 .*'x'"),
+        ("2 1", "has 6 values, not 2"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            records(text)
