@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfdl.engine.randomness import SeedGenerator
 from tfdl.layers.batch_norm import BatchNorm
 from tfdl.layers.pointwise import on_cpu, pointwise
+from tfdl.layers.spread import spread
 
 Named = Iterator[tuple[str, keras.Variable]]
 
@@ -170,9 +171,9 @@ class Separable(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Maps [B, H, W, in] to [B, H', W', filters]."""
-        strides, rates = [1, self.stride, self.stride, 1], [self.rate, self.rate]
-        kernel = tf.cast(self.depthwise, x.dtype)
-        x = tf.nn.depthwise_conv2d(x, kernel, strides, "SAME", dilations=rates)
+        strides = [1, self.stride, self.stride, 1]
+        kernel = spread(tf.cast(self.depthwise, x.dtype), self.rate)
+        x = tf.nn.depthwise_conv2d(x, kernel, strides, "SAME")
         kernel = tf.cast(self.pointwise, x.dtype)
         if training and on_cpu():
             return pointwise(x, tf.reshape(kernel, kernel.shape[2:]))
