@@ -162,7 +162,7 @@ class _Cell:
                 self.convolutions += _convolution(net, f"{name}.{op}", op, filters)
         states = net.blocks + 2
         self.combine = net.weight(
-            f"{name}.final.w", [states, filters, filters], fan_in=states
+            f"{name}.final.w", [states, filters, filters], fan_in=2 * filters
         )
         self.combine_norm = net.norm(f"{name}.final", [filters])
 
@@ -202,11 +202,12 @@ class _Cell:
 def _convolution(net, name, op, filters) -> list:
     """Returns the weights of an operation for every place and input it may have.
 
-    As the original's, their first fan is the number of inputs: normalisation makes
-    their size a matter of the learning rate alone.
+    Their fans are those of a single network, where the original takes the number of
+    inputs for it: what follows is normalised, so that larger weights learn slower and
+    nothing else.
     """
     side, shape = _SIDES[op], [net.slots, _HALVES]
-    fan = (net.blocks + 3) // 2
-    depth = net.weight(f"{name}.depth", [*shape, side, side, filters, 1], fan)
-    point = net.weight(f"{name}.point", [*shape, 1, 1, filters, filters], fan)
+    depth = [*shape, side, side, filters, 1]
+    depth = net.weight(f"{name}.depth", depth, side * side)
+    point = net.weight(f"{name}.point", [*shape, 1, 1, filters, filters], filters)
     return [depth, point, *net.norm(name, [*shape, filters])]
