@@ -219,3 +219,29 @@ def test_ppo_steps():
     assert sum(clipped) > 10
     # Keras computes the bias corrections in float32; steps are about 0.3.
     np.testing.assert_allclose(proposer.policy.parameters.flat, expected, atol=2e-4)
+
+
+def test_rewards_are_scaled():
+    config = {"name": "reinforce", "batch": 4, "units": 4, "scale_rewards": True}
+    space = spaces.create({"name": "dag"})
+    one, two = (proposers.create(config, space, 3) for _ in range(2))
+    plain = proposers.create({**config, "scale_rewards": False}, space, 3)
+    rng = np.random.default_rng(0)
+    for reward in rng.random(12):
+        proposals = [p.ask() for p in (one, two, plain)]
+        one.tell(proposals[0], reward)
+        two.tell(proposals[1], 5.0 + 0.01 * reward)
+        plain.tell(proposals[2], reward)
+    ours, other = one.policy.parameters.flat, two.policy.parameters.flat
+    np.testing.assert_allclose(ours, other, atol=1e-6)
+    assert np.abs(ours - plain.policy.parameters.flat).max() > 1e-4
+
+
+def test_equal_rewards_teach_nothing():
+    config = {"name": "ppo", "batch": 4, "units": 4, "scale_rewards": True}
+    config["entropy_weight"] = 0.0
+    proposer = proposers.create(config, spaces.create({"name": "dag"}), 0)
+    before = proposer.policy.parameters.flat.copy()
+    for _ in range(20):
+        proposer.tell(proposer.ask(), 0.7)
+    np.testing.assert_allclose(proposer.policy.parameters.flat, before, atol=1e-9)

@@ -12,7 +12,7 @@ NAMES = sorted(proposers.PROPOSERS)
 # Small, so that a few dozen proposals make updates and change populations.
 SMALL = {
     "evolution": {"population": 6, "sample": 3},
-    "ppo": {"batch": 5, "units": 6},
+    "ppo": {"batch": 5, "units": 6, "scale_rewards": True},
     "reinforce": {"batch": 4, "units": 6},
     "tournament": {"population": 6, "sample": 3},
 }

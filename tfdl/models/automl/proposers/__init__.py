@@ -20,17 +20,24 @@ PROPOSERS = {
     )
 }
 
-# For hundreds of children instead of the papers' thousands: found on the table of 729
-# cells of digits (`docs/automl.md`), where all of them were tried.
+# For hundreds of children instead of the papers' thousands: found on tables where all
+# architectures were tried (`docs/automl.md`).
 SMALL_BUDGET = {
     "evolution": {"name": "evolution", "population": 20, "sample": 5},
-    "factorised": {"name": "factorised"},
+    "factorised": {
+        "name": "factorised",
+        "learning_rate": 0.4,
+        "batch": 4,
+        "entropy_weight": 0.1,
+        "scale_rewards": True,
+    },
     "ppo": {
         "name": "ppo",
         "units": 24,
         "learning_rate": 0.01,
         "batch": 10,
-        "entropy_weight": 0.03,
+        "entropy_weight": 0.2,
+        "scale_rewards": True,
     },
     "random": {"name": "random"},
     "reinforce": {
@@ -39,7 +46,8 @@ SMALL_BUDGET = {
         "units": 24,
         "learning_rate": 0.02,
         "batch": 4,
-        "entropy_weight": 0.03,
+        "entropy_weight": 0.2,
+        "scale_rewards": True,
     },
     "tournament": {"name": "tournament", "population": 20, "sample": 5},
 }

@@ -46,6 +46,9 @@ class PolicyGradient(Proposer):
         baseline_start: `"first"`: the mean of the first batch; `"zero"`.
         entropy_weight: how much of the mean entropy of architectures is subtracted
             from the loss.
+        scale_rewards: whether advantages are divided by their moving deviation, with
+            the baseline's decay. The papers do not; without it the learning rate and
+            the entropy weight depend on how far rewards lie apart.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PolicyGradient(Proposer):
         baseline_decay: float,
         baseline_start: str,
         entropy_weight: float,
+        scale_rewards: bool,
     ):
         super().__init__(space, seed)
         self.rng = np.random.Generator(np.random.PCG64(seed))
@@ -69,6 +73,8 @@ class PolicyGradient(Proposer):
             raise errors.unknown("start of the baseline", baseline_start, STARTS)
         self.baseline = 0.0 if baseline_start == "zero" else None
         self.entropy_weight = options.number("proposer.entropy_weight", entropy_weight)
+        self.scale_rewards = bool(scale_rewards)
+        self._variance: float | None = None
         self._asked = 0
         self._queue: list[Drawn] = []
         self._out: dict[int, Drawn] = {}
@@ -108,12 +114,24 @@ class PolicyGradient(Proposer):
         rewards = np.array([reward for _, reward in self._told])
         if self.baseline is None:
             self.baseline = float(rewards.mean())
-        self.update([drawn for drawn, _ in self._told], rewards - self.baseline)
+        advantages = rewards - self.baseline
+        if self.scale_rewards:
+            advantages /= self._deviation(advantages)
+        self.update([drawn for drawn, _ in self._told], advantages)
         for reward in rewards:
             self.baseline += (1 - self.decay) * (float(reward) - self.baseline)
         self._told.clear()
         # What was drawn before the update comes from the old policy.
         self._queue.clear()
+
+    def _deviation(self, advantages):
+        """Returns the moving deviation of the advantages, these included."""
+        now = float(np.mean(advantages**2))
+        if self._variance is None:
+            self._variance = now
+        kept = self.decay ** len(advantages)
+        self._variance = kept * self._variance + (1 - kept) * now
+        return max(self._variance**0.5, 1e-6)
 
     def update(self, drawn: list[Drawn], advantages: np.ndarray) -> None:
         """Improves the policy by the advantages [N] of what was drawn."""
@@ -163,6 +181,7 @@ class PolicyGradient(Proposer):
             "parameters": self.policy.parameters.flat.copy(),
             "optimizer": self.optimizer.state(),
             "baseline": self.baseline,
+            "variance": self._variance,
             "entropy": self._entropy,
             "queue": [_plain(drawn) for drawn in self._queue],
             "out": [[number, *_plain(drawn)] for number, drawn in self._out.items()],
@@ -176,6 +195,7 @@ class PolicyGradient(Proposer):
         self.policy.parameters.flat[:] = state["parameters"]
         self.optimizer.restore(state["optimizer"])
         self.baseline = state["baseline"]
+        self._variance = state["variance"]
         self._entropy = state["entropy"]
         self._queue = [_drawn(*fields) for fields in state["queue"]]
         self._out = {number: _drawn(*fields) for number, *fields in state["out"]}
@@ -218,6 +238,7 @@ class Reinforce(PolicyGradient):
         baseline_decay: see `PolicyGradient`.
         baseline_start: see `PolicyGradient`.
         entropy_weight: see `PolicyGradient`.
+        scale_rewards: see `PolicyGradient`.
     """
 
     name = "reinforce"
@@ -235,6 +256,7 @@ class Reinforce(PolicyGradient):
         baseline_decay: float = 0.95,
         baseline_start: str = "first",
         entropy_weight: float = 0.0,
+        scale_rewards: bool = False,
     ):
         scale = options.number("proposer.scale", scale)
         super().__init__(
@@ -246,6 +268,7 @@ class Reinforce(PolicyGradient):
             baseline_decay,
             baseline_start,
             entropy_weight,
+            scale_rewards,
         )
 
     def update(self, drawn: list[Drawn], advantages: np.ndarray) -> None:
@@ -264,6 +287,7 @@ class Factorised(PolicyGradient):
         baseline_decay: see `PolicyGradient`.
         baseline_start: see `PolicyGradient`.
         entropy_weight: see `PolicyGradient`.
+        scale_rewards: see `PolicyGradient`.
     """
 
     name = "factorised"
@@ -277,6 +301,7 @@ class Factorised(PolicyGradient):
         baseline_decay: float = 0.9,
         baseline_start: str = "first",
         entropy_weight: float = 0.0,
+        scale_rewards: bool = False,
     ):
         super().__init__(
             space,
@@ -287,6 +312,7 @@ class Factorised(PolicyGradient):
             baseline_decay,
             baseline_start,
             entropy_weight,
+            scale_rewards,
         )
 
     def update(self, drawn: list[Drawn], advantages: np.ndarray) -> None:
@@ -330,6 +356,7 @@ class Ppo(PolicyGradient):
         baseline_decay: see `PolicyGradient`.
         baseline_start: see `PolicyGradient`.
         entropy_weight: see `PolicyGradient`.
+        scale_rewards: see `PolicyGradient`.
     """
 
     name = "ppo"
@@ -349,6 +376,7 @@ class Ppo(PolicyGradient):
         baseline_decay: float = 0.95,
         baseline_start: str = "first",
         entropy_weight: float = 1e-5,
+        scale_rewards: bool = False,
     ):
         self.clip = options.number("proposer.clip", clip)
         self.epochs = spaces.count("proposer.epochs", epochs)
@@ -362,6 +390,7 @@ class Ppo(PolicyGradient):
             baseline_decay,
             baseline_start,
             entropy_weight,
+            scale_rewards,
         )
 
     def update(self, drawn: list[Drawn], advantages: np.ndarray) -> None:
