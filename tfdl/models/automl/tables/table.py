@@ -62,7 +62,7 @@ class Table:
 
     def arch(self, row: int) -> Architecture:
         """Returns the architecture of a row."""
-        values = []
+        row, values = int(row), []
         for decision in reversed(self.space.decisions):
             row, value = divmod(row, len(decision.choices))
             values.append(value)
