@@ -59,6 +59,13 @@ def test_awd_lstm_lm_windows_cover_the_rows():
     assert found == [(0, 40, 40), (40, 20, 20), (60, 5, 5), (65, 55, 15)]
 
 
+def test_enas_lm_draws_no_length_far_off():
+    draws = iter([(0.5, 1.9), (0.5, 9.0), (0.5, -2.1), (0.97, -1.0), (0.5, 0.0)])
+    # 35 + 9; the next two draws are too far off for (0.5, ...), whose third is -1.
+    found = bptt.windows(100, 35, "enas-lm", draws)
+    assert found == [(0, 44, 44), (44, 30, 30), (74, 35, 26)]
+
+
 @pytest.mark.parametrize("kind", bptt.KINDS)
 def test_batches_are_a_function_of_the_step(kind):
     batches = Batches(DOCUMENTS, 4, 6, kind, seed=3)

@@ -8,6 +8,7 @@ the epoch, so that a run can be gone on with anywhere.
 | windows | rows | lengths | order of documents |
 | --- | --- | --- | --- |
 | awd-lstm-lm | cut to full rows | drawn | as given |
+| enas-lm | cut to full rows | drawn, none far off | as given |
 | fastai07 | cut to full rows | drawn, the first longer | as given |
 | fastai1 | begin at i/B of the stream, go on at its beginning | fixed | shuffled |
 | fastai2 | cut to full rows and one more token | fixed, the last shorter | shuffled |
@@ -23,13 +24,15 @@ import tensorflow as tf
 from tfdl.engine import errors
 from tfdl.engine.distribution import Shard
 
-KINDS = ("awd-lstm-lm", "fastai07", "fastai1", "fastai2")
-DRAWN = ("awd-lstm-lm", "fastai07")
+KINDS = ("awd-lstm-lm", "enas-lm", "fastai07", "fastai1", "fastai2")
+DRAWN = ("awd-lstm-lm", "enas-lm", "fastai07")
 SHUFFLED = ("fastai1", "fastai2")
 SHORT_SHARE = 0.05  # of windows that are half as long
 SPREAD = 5.0  # of the lengths, in tokens
 SHORTEST = 5
 FIRST_EXTRA = 25  # of fastai07's first window
+# Of enas-lm (google-research's enas_lm): how far from the usual length a window is.
+DEVIATIONS, EXTRA = 2.0, 20
 
 
 class Window(NamedTuple):
@@ -115,16 +118,20 @@ def windows(
             Window(start, bptt, min(bptt, columns - start))
             for start in range(0, columns, bptt)
         ]
-    most = columns if kind == "awd-lstm-lm" else (columns + 1) // bptt - 1
-    # awd-lstm-lm begins no window at the last input.
-    end = columns - 1 if kind == "awd-lstm-lm" else columns
+    most = (columns + 1) // bptt - 1 if kind == "fastai07" else columns
+    # awd-lstm-lm begins no window at the last input, enas-lm none at the last two.
+    end = columns - {"awd-lstm-lm": 1, "enas-lm": 2, "fastai07": 0}[kind]
     found, start = [], 0
     while start < end and len(found) < most:
         uniform, normal = next(draws)
+        base = bptt if uniform < 1.0 - SHORT_SHARE else bptt / 2.0
         if kind == "fastai07" and not found:
             drawn = bptt + FIRST_EXTRA
+        elif kind == "enas-lm":
+            while abs(normal) > DEVIATIONS:
+                _, normal = next(draws)
+            drawn = min(max(1, int(base + SPREAD * normal)), bptt + EXTRA)
         else:
-            base = bptt if uniform < 1.0 - SHORT_SHARE else bptt / 2.0
             drawn = max(SHORTEST, int(base + SPREAD * normal))
         found.append(Window(start, drawn, min(drawn, columns - start)))
         start += drawn

@@ -59,7 +59,7 @@ def test_a_child_is_the_network_of_its_cell(source, space, arch):
     model.build()
     for variable, value in zip(model.trainable_variables, weights, strict=True):
         variable.assign(value)
-    assert network.num_weights() == model.config.num_weights()
+    assert network.num_weights() == model.config.fewest_parameters()
     ids = tf.constant([[2, 3, 4, 5], [6, 5, 4, 3]])
     tokens = tf.constant(network.tokens(arch))
     with tf.GradientTape() as tape:

@@ -10,11 +10,14 @@ from tfdl.engine import errors, files
 from tfdl.engine import model_dir as directory
 from tfdl.models.automl.networks.cell_network import CellNetwork
 from tfdl.models.automl.networks.config import CellsConfig
+from tfdl.models.automl.recurrent.config import LanguageConfig
+from tfdl.models.automl.recurrent.language_model import LanguageModel
 
 # Kind -> (reads a network's configuration, which tells a number of weights that the
 # network has more than in `fewest_parameters`; makes the network of one, not built).
 KINDS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], Callable[..., Any]]] = {
     "cells": (CellsConfig.from_dict, CellNetwork),
+    "language": (LanguageConfig.from_dict, LanguageModel),
 }
 
 

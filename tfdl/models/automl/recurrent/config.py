@@ -76,6 +76,7 @@ class LanguageConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LanguageConfig":
         """Returns the configuration in a dict; refuses unknown fields."""
+        values = {name: values[name] for name in values if name != "kind"}
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
@@ -109,7 +110,7 @@ class LanguageConfig:
         """Returns the widths of the layers' inputs."""
         return [self.embedding_size] + [self.output_size] * (self.num_layers - 1)
 
-    def num_weights(self) -> int:
+    def fewest_parameters(self) -> int:
         """Returns how many weights there are."""
         cell, hidden, out = self.cell(), self.hidden_size, self.output_size
         total = self.vocab_size * self.embedding_size
