@@ -102,6 +102,14 @@ def test_one_choice_is_no_choice(name):
     assert np.all(np.isfinite(proposer.policy.parameters.flat))
 
 
+def test_controller_that_diverges():
+    config = {"name": "factorised", "learning_rate": 1e308}
+    proposer = proposers.create(config, spaces.create({"name": "dag"}), -1)
+    with pytest.raises(errors.UserError, match="diverged after .* lower proposer.lear"):
+        for reward in (0.0, 1e3, 0.0, 1e3):
+            proposer.tell(proposer.ask(), reward)
+
+
 def table():
     stored = np.load(TABLE)
     return dict(

@@ -64,7 +64,7 @@ class PolicyGradient(Proposer):
         scale_rewards: bool,
     ):
         super().__init__(space, seed)
-        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self.rng = np.random.Generator(np.random.PCG64(seed % 2**64))
         self.policy: Policy = policy(self.rng)
         self.optimizer = optimizer
         self.batch = spaces.count("proposer.batch", batch)
@@ -161,6 +161,11 @@ class PolicyGradient(Proposer):
             gradient += self.policy.gradient(episodes, d_log, d_entropy)
         self._entropy = float(entropy)
         self.optimizer.apply(self.policy.parameters.flat, gradient)
+        if not np.all(np.isfinite(self.policy.parameters.flat)):
+            raise errors.UserError(
+                f"the controller diverged after {self._asked} proposals; lower "
+                "proposer.learning_rate"
+            )
 
     def _smaller(self, length):
         """Returns the part of a growing space whose architectures are so long."""
