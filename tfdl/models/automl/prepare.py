@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from tfdl.engine import errors
 from tfdl.models.automl.spaces.dag import DagSpace
-from tfdl.models.automl.tables import compute, table
+from tfdl.models.automl.tables import compute, digits, table
 
 INPUTS = ("embedded:digits",)
 
@@ -42,6 +42,7 @@ def prepare(config: ConfigDict, input: str, output: str) -> dict[str, Any]:
             f"{config.nodes} nodes of {len(config.ops)} operations are {space.size:,} "
             f"architectures; allowed are {compute.LARGEST:,}"
         )
+    digits.check(space)
     folder = pathlib.Path(output)
     seeds = list(range(config.seeds))
     workers = config.workers or os.cpu_count() or 1

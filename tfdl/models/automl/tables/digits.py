@@ -62,6 +62,13 @@ def batches(seed: int) -> np.ndarray:
     return order.reshape(STEPS, BATCH).astype(np.int32)
 
 
+def check(space: DagSpace) -> None:
+    """Raises `UserError` for an operation that children cannot have."""
+    for op in space.ops:
+        if op not in OPS:
+            raise errors.unknown("operation of the table's children", op, OPS)
+
+
 class Trainer:
     """Trains children, all by one graph.
 
@@ -70,9 +77,7 @@ class Trainer:
     """
 
     def __init__(self, space: DagSpace):
-        for op in space.ops:
-            if op not in OPS:
-                raise errors.unknown("operation of the table's children", op, OPS)
+        check(space)
         self._space = space
         edges = len(space.edges)
         small, large = _CHANNELS

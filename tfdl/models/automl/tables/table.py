@@ -107,8 +107,6 @@ def _read(path: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]:
         data_path = path.with_name(stored["data"])
     except (ValueError, KeyError, TypeError) as error:
         raise errors.UserError(f"{path} describes no table ({error!r})") from None
-    if data_path.parent != path.parent:
-        raise errors.UserError(f"{path}: {stored['data']!r} is no file beside it")
     data = files.require_file(data_path, _MAX_BYTES).read_bytes()
     if hashlib.sha256(data).hexdigest() != expected:
         raise errors.UserError(f"{data_path} is damaged: {path.name} has another hash")

@@ -1,8 +1,8 @@
 """Proposers of architectures against one another on tables of finished trainings.
 
-    python -m benchmarks.automl_comparison
-    python -m benchmarks.automl_comparison --tables=digits-729 --seeds=20 --trials=1000
-    python -m benchmarks.automl_comparison --tables=my/digits.json \
+    python -m tfdl.models.automl.tables.compare
+    python -m tfdl.models.automl.tables.compare --tables=digits-729 --seeds=20 --trials=1000
+    python -m tfdl.models.automl.tables.compare --tables=my/digits.json \
         --proposers='{"random": {"name": "random"}, "old": {"name": "evolution"}}'
 
 A table that needs a package which is not installed is left out, with a note. Prints a
