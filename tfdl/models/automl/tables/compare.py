@@ -1,7 +1,7 @@
 """Proposers of architectures against one another on tables of finished trainings.
 
     python -m tfdl.models.automl.tables.compare
-    python -m tfdl.models.automl.tables.compare --tables=digits-729 --seeds=20 --trials=1000
+    python -m tfdl.models.automl.tables.compare --tables=digits-729 --trials=1000
     python -m tfdl.models.automl.tables.compare --tables=my/digits.json \
         --proposers='{"random": {"name": "random"}, "old": {"name": "evolution"}}'
 
