@@ -76,7 +76,8 @@ def _folder() -> pathlib.Path:
     found = importlib.util.find_spec("nas_bench_graph")
     if found is None or not found.submodule_search_locations:
         raise errors.UserError(
-            "this table comes with a package: pip install nas-bench-graph==1.4.0"
+            "this table comes with a package: pip install nas-bench-graph==1.4.0, or "
+            "tfdl[nasbench]"
         )
     return pathlib.Path(found.submodule_search_locations[0]) / "light"
 
