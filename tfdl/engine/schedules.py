@@ -117,6 +117,32 @@ def cosine_restarts(
     return schedule
 
 
+def exponential(
+    rate: float,
+    factor: float,
+    every: float,
+    staircase: bool = True,
+    end: float = 0.0,
+) -> Schedule:
+    """`max(rate * factor^(step / every), end)`; with `staircase` whole powers.
+
+    Args:
+        rate: the first rate.
+        factor: what it is multiplied by.
+        every: in so many steps.
+        staircase: all at once, rather than a little in every step.
+        end: the least.
+    """
+
+    def schedule(step):
+        power = tf.cast(step, tf.float32) / float(max(every, 1e-9))
+        if staircase:
+            power = tf.floor(power)
+        return tf.maximum(rate * tf.pow(float(factor), power), end)
+
+    return schedule
+
+
 def noam(rate: float, hidden_size: int, warmup: int) -> Schedule:
     """`rate * d^-0.5 * min(s^-0.5, s * warmup^-1.5)` (Vaswani et al. 2017, eq. 3).
 
@@ -317,6 +343,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "polynomial": polynomial,
     "cosine": cosine,
     "cosine_restarts": cosine_restarts,
+    "exponential": exponential,
     "noam": noam,
     "inverse_sqrt": inverse_sqrt,
     "slanted_triangular": slanted_triangular,

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import golden
+from tfdl.classifiers import losses
 from tfdl.engine.errors import UserError
-from tfdl.models.imagenet18 import losses, mixing
+from tfdl.models.imagenet18 import mixing
 
 IO = dict(np.load(golden("imagenet18", "io_losses_metrics.npz")))
 CLASSES = IO["logits"].shape[1]

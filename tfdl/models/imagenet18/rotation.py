@@ -7,9 +7,9 @@ a linear classifier on its frozen features.
 
 import tensorflow as tf
 
+from tfdl.classifiers import losses
 from tfdl.classifiers.preprocessing import normalise
 from tfdl.engine import errors
-from tfdl.models.imagenet18 import losses
 from tfdl.models.imagenet18.task import ImagenetTask
 
 ROTATIONS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")

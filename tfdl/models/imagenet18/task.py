@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdl.classifiers import contact_sheet
+from tfdl.classifiers import contact_sheet, losses, measuring
 from tfdl.classifiers.preprocessing import check, normalise
 from tfdl.data import class_names as classes
 from tfdl.data import indexed
@@ -21,7 +21,6 @@ from tfdl.layers.batch_norm import average_statistics
 from tfdl.models.imagenet18 import (
     batches,
     dawnbench,
-    losses,
     rectangles,
 )
 from tfdl.models.imagenet18 import mixing as mixing_lib
@@ -48,7 +47,7 @@ class ImagenetTask(Task):
         self.preprocessing = check({"mode": "torch"})
         self.mixing = mixing_lib.Mixing(config.mixup, config.cutmix)
         self.class_names: tuple[str, ...] = ()
-        self._measure: distribution.BatchMap | None = None
+        self._measure: measuring.Measure | None = None
         self.pictures = Pictures(config)
         self._check_choices()
 
@@ -321,24 +320,13 @@ class ImagenetTask(Task):
 
     def measure(self, learner) -> dict[str, float]:
         """Returns the metrics of the validation pictures."""
-        source, plan = self._evaluation_plan(learner.strategy)
-        data = evaluation_images(source, plan, on_bad=self.config.on_bad)
-        totals = np.zeros([4])
         if self._measure is None:
-            self._measure = distribution.BatchMap(
-                learner.strategy, lambda batch: self._rows(learner.model, batch)
+            self._measure = measuring.Measure(
+                learner.strategy,
+                lambda batch: self._rows(learner.model, batch),
+                self.config.on_bad,
             )
-        for rows in self._measure(data):
-            totals += rows.astype(np.float64).sum(axis=0)
-        right1, right5, loss, count = totals
-        if count + len(source.bad) != len(source):
-            raise AssertionError(f"{count} of {len(source)} pictures were counted")
-        return {
-            "top1": 100.0 * right1 / count,
-            "top5": 100.0 * right5 / count,
-            "loss": loss / count,
-            "images": count,
-        }
+        return self._measure(*self._evaluation_plan(learner.strategy))
 
     def _rows(self, model, batch) -> tf.Tensor:
         """Returns [B, 4]: right at 1, right at 5, loss and weight of every picture."""
@@ -346,15 +334,7 @@ class ImagenetTask(Task):
         logits = model({"image": images})["logits"]
         if self.config.evaluation.flip:
             logits += model({"image": tf.reverse(images, [2])})["logits"]
-        label, weight = batch["label"], batch["weight"]
-        soft = losses.targets(label, self.network.num_classes)
-        columns = (
-            losses.correct(logits, label, 1),
-            losses.correct(logits, label, 5),
-            losses.softmax(logits, soft),
-            tf.ones_like(weight),
-        )
-        return tf.stack([column * weight for column in columns], axis=1)
+        return measuring.rows(logits, batch)
 
     def _evaluation_plan(self, strategy):
         """Returns the pictures to measure on and the batches they are shown in."""
