@@ -1,11 +1,13 @@
-"""Weights by their layers in the HDF5 files that Keras wrote up to version 2.
+"""Weights by their layers in the HDF5 files that Keras 2 wrote.
 
 Keras 3 still writes them as `.h5`. Its own `.weights.h5` and `.keras` files keep no
 layers' names.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import h5py
 import numpy as np
 
 from tfdl.checkpoints import hdf5, sniff
@@ -49,6 +51,23 @@ def read(path: files.PathLike) -> dict[str, dict[str, np.ndarray]]:
         if weights:
             result[layer] = weights
     return result
+
+
+def write(path: files.PathLike, layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Writes such a file; Keras loads it by the layers' names.
+
+    Args:
+        path: the file.
+        layers: layer -> weight -> array, weights in the order of the layer's own.
+    """
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer, weights in layers.items():
+            group = file.create_group(layer)
+            names = [f"{layer}/{name}:0" for name in weights]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, array in zip(names, weights.values(), strict=True):
+                group.create_dataset(name, data=array)
 
 
 def _text(value: Any) -> str:

@@ -39,6 +39,7 @@ import types
 from tfdl.engine import errors
 
 MODELS = {
+    "automl": "AutoML: architecture search by learning and evolution (2016-2018)",
     "bert": "BERT: bidirectional Transformer encoder (Devlin et al. 2018)",
     "biggan": "BigGAN, BigGAN-deep: large class-conditional GANs (Brock et al. 2018)",
     "imagenet18": "ImageNet in 18 minutes: ResNets, fast.ai's DAWNBench recipe (2018)",

@@ -284,17 +284,13 @@ class CellsConfig:
 
     def aux_kernel(self) -> int:
         """Returns the side of the map that the auxiliary head flattens."""
-        size, halvings = self.image_size, 1
-        if self.stem == "imagenet":
-            size, halvings = (size - 3) // 2 + 1, 3
-        for _ in range(halvings):
-            size = (size + 1) // 2
-        if size < 5:
+        side = aux_side(self.stem, self.image_size)
+        if side < 1:
             raise errors.UserError(
-                f"network.image_size={self.image_size}: the auxiliary head sees a map "
-                f"of {size}x{size}, it needs 5x5; leave it out (aux_head=false)"
+                f"network.image_size={self.image_size} is too small for the auxiliary "
+                "head, which looks at squares of 5x5; leave it out (aux_head=false)"
             )
-        return (size - 5) // 3 + 1
+        return side
 
     def places(self) -> list[Place]:
         """Returns the cells in order, with what goes into each."""
@@ -338,6 +334,19 @@ class CellsConfig:
         places = self.places()
         cells = sum(place.current.channels * place.filters for place in places)
         return cells + self.num_features * self.num_classes
+
+
+def aux_side(stem: str, image_size: int) -> int:
+    """Returns the side of the map that is left of a picture in the auxiliary head.
+
+    One reduction cell, or three, and a 5x5 mean with stride 3 come before.
+    """
+    size, halvings = image_size, 1
+    if stem == "imagenet":
+        size, halvings = (size - 3) // 2 + 1, 3
+    for _ in range(halvings):
+        size = (size + 1) // 2
+    return (size - 5) // 3 + 1
 
 
 def _whole(name: str, value: Any, least: int) -> None:
