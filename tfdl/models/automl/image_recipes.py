@@ -62,3 +62,46 @@ def final(**fields: Any) -> ConfigDict:
         else:
             config[name] = ConfigDict(value) if isinstance(value, dict) else value
     return config
+
+
+def amoebanet_cifar(**fields: Any) -> ConfigDict:
+    """Returns the training of AmoebaNet-A on CIFAR-10 (Real et al. 2019)."""
+    given = {
+        "network": {"preset": "amoebanet_a_cifar"},
+        "batch_size": 128,
+        "schedule": {"name": "cosine", "rate": 0.024},
+        "optimizer": {"name": "sgd", "momentum": 0.9},
+        "aux_weight": 0.5,
+    }
+    return final(**{**given, **fields})
+
+
+def imagenet(**fields: Any) -> ConfigDict:
+    """Returns what trainings on ImageNet have in common (TF-slim, TPU code)."""
+    given = {
+        "data": "folder:/data/imagenet",
+        "crop": "area",
+        "cutout": 0,
+        "preprocessing": {"mode": "tf"},
+        "resize_ratio": 1 / 0.875,
+        "optimizer": {
+            "name": "rmsprop",
+            "rho": 0.9,
+            "momentum": 0.9,
+            "epsilon": 1.0,
+            "global_clip_norm": 10.0,
+        },
+        "label_smoothing": 0.1,
+        "ema_decay": 0.9999,
+    }
+    return final(**{**given, **fields})
+
+
+def falling(rate: float) -> dict[str, Any]:
+    """Returns a rate that falls by 3% every 2.4 epochs."""
+    return {
+        "name": "exponential",
+        "rate": rate,
+        "factor": 0.97,
+        "every_epochs": 2.4,
+    }
