@@ -39,7 +39,8 @@ def build_model(network: Mapping[str, Any]) -> keras.Model:
     Args:
         network: `"kind"` and what that kind takes; `to_dict` of a configuration.
     """
-    model = KINDS[network.get("kind", "cells")][1](read(network))
+    config = read(network)
+    model = KINDS[network.get("kind", "cells")][1](config)
     model.build()
     return model
 

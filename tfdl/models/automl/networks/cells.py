@@ -69,7 +69,7 @@ class BlockLayer(keras.layers.Layer):
             if half is not None:
                 x = half(x, training=training)
             if drop is not None and training and keep is not None:
-                x = drop(x, keep)
+                x = drop(x, keep=keep)
             results.append(x)
         if self.combine is None:
             return results[0] + results[1]
