@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tfdl.engine import errors, files, progress
+from tfdl.engine import command, errors, files, progress
 from tfdl.models.automl.spaces.dag import DagSpace
 from tfdl.models.automl.spaces.space import Architecture
 
@@ -70,7 +70,7 @@ def compute(
                 "a process that trains children died; start again to go on"
             ) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             _write(path, space, archs, seeds, correct)
             bar.close()
     return correct
@@ -95,6 +95,7 @@ def _completed(pool, jobs: Iterator, ahead: int) -> Iterator:
 
 def _start(nodes: int, ops: Sequence[str]) -> None:
     """Begins a worker; TensorFlow starts here only."""
+    command.start_tensorflow()
     import tensorflow as tf
 
     from tfdl.models.automl.tables import digits
