@@ -17,10 +17,12 @@ from tfdl.classifiers import settings
 from tfdl.classifiers.preprocessing import check as check_preprocessing
 from tfdl.data import class_names as classes
 from tfdl.engine import errors, files, model_dir
+from tfdl.engine import options as engine_options
 from tfdl.engine.errors import UserError
 from tfdl.models.automl import keras_names, slim
 from tfdl.models.automl.model import build_model, read
 from tfdl.models.automl.networks.config import CellsConfig
+from tfdl.models.automl.recurrent import checkpoints
 
 OPTIONS = (
     "genotype",
@@ -34,6 +36,7 @@ OPTIONS = (
     "averaged",
 )
 FORMATS = ("tf1", "keras")
+RECURRENT = "recurrent"
 # The central 87.5 % of a picture are looked at (TF-slim).
 CROP = 0.875
 # What the builder of keras.applications sets that no tensor shows.
@@ -63,10 +66,18 @@ def convert(
             then.
     """
     for name in options:
-        if name not in OPTIONS:
-            raise errors.unknown("option of automl's convert", name, OPTIONS)
+        if name not in (*OPTIONS, *checkpoints.OPTIONS):
+            allowed = dict.fromkeys((*OPTIONS, *checkpoints.OPTIONS))
+            raise errors.unknown("option of automl's convert", name, allowed)
     files.check_apart(source, output_dir)
     kind, where, arrays = _read(source)
+    is_recurrent = kind == RECURRENT
+    for name in options:
+        if name not in (checkpoints.OPTIONS if is_recurrent else OPTIONS):
+            what = "a recurrent cell" if is_recurrent else "an image network"
+            raise UserError(f"--option={name} does not go with {what} ({where})")
+    if is_recurrent:
+        return checkpoints.convert(where, arrays, output_dir, **options)
     return convert_images(kind, where, arrays, output_dir, **options)
 
 
@@ -113,22 +124,17 @@ def convert_images(
     fields = slim.infer(arrays, where, genotype, skip_reduction, num_classes, test_size)
     fields |= KERAS if kind == "keras.applications" else {}
     if epsilon is not None:
-        fields["epsilon"] = float(epsilon)
+        fields["epsilon"] = engine_options.number("epsilon", epsilon)
     config = CellsConfig.from_dict(fields)
     _check_size(config, arrays, where)
-    model = build_model(config.to_dict())
     bad = [n for n, x in arrays.items() if not np.isfinite(x.astype("float32")).all()]
     if bad:
         raise UserError(f"{where}: {mapping.listing('with NaN or Inf', bad)}")
-    optional = (
-        () if slim.FEATURES in arrays else ("final_layer/FC/biases", slim.FEATURES)
-    )
-    random = mapping.assign(model.by_name(), arrays, where, optional)
-    names = settings.labels(
-        labels, config.num_classes, _known(config.num_classes, bool(optional))
-    )
-    size = _usual_size(config)
-    size, side = settings.sizes(test_size, resize, (size, round(size / CROP)))
+    headless = slim.FEATURES not in arrays
+    count = config.num_classes
+    names = settings.labels(labels, count, _known(count, headless))
+    usual = _usual_size(config)
+    size, side = settings.sizes(test_size, resize, (usual, round(usual / CROP)))
     described = {
         "model": "automl",
         "network": config.to_dict(),
@@ -137,6 +143,9 @@ def convert_images(
         "test_size": size,
         "resize": side,
     }
+    model = build_model(config.to_dict())
+    optional = ("final_layer/FC/biases", slim.FEATURES) if headless else ()
+    random = mapping.assign(model.by_name(), arrays, where, optional)
     assets = {classes.ASSET: classes.text(names)} if names else {}
     model_dir.save(output_dir, described, model, assets)
     return {
@@ -178,6 +187,10 @@ def to_original(
     if config["model"] != "automl":
         raise UserError(f"{source} is a {config['model']!r} model, not automl")
     network = config.get("network") or {}
+    if network.get("kind") in ("language", "recurrent"):
+        if format != "tf1":
+            raise UserError(f"a recurrent cell is written as tf1, not as {format}")
+        return checkpoints.to_original(source, output_dir)
     if network.get("kind") != "cells":
         raise UserError(
             f"{source} holds no network of cells: only these have an original's names"
@@ -214,6 +227,8 @@ def _read(source: files.PathLike) -> tuple[str, str, dict[str, np.ndarray]]:
         raise UserError(f"{path} is not an HDF5 file: {sniff.instead(path)}")
     with archives.unpacked_tar(path, lambda name: ".ckpt" in name) as place:
         arrays = tf1.read(place)
+    if checkpoints.recognises(arrays):
+        return RECURRENT, str(path), arrays
     if not slim.recognises(arrays):
         raise UserError(
             f"{path} is no network of cells: it has no weights of a cell_0 (names: "

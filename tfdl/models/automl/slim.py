@@ -89,10 +89,14 @@ def infer(
     }
     if reductions:
         first = shape("reduction_cell_0/1x1/weights")[3]
-        if int(fields["cells"] / (reductions + 1)) == 0:
+        if fields["cells"] > reductions:
+            fields["filter_scaling"] = max(1, first // width)
+        else:
             # The first normal cell comes after it.
-            fields["filters"] = shape("cell_stem_1/1x1/weights")[3] * 2
-        fields["filter_scaling"] = max(1, first // fields["filters"])
+            if reductions > 1:
+                second = shape("reduction_cell_1/1x1/weights")[3]
+                fields["filter_scaling"] = max(1, second // first)
+            fields["filters"] = first // fields.get("filter_scaling", 2)
     if FEATURES in arrays:
         fields["num_classes"] = shape(FEATURES, 2)[1]
         if num_classes not in (None, fields["num_classes"]):
