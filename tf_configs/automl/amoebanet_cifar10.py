@@ -1,6 +1,6 @@
-r"""AmoebaNet-A (N = 6, F = 36, 3.2M weights) on CIFAR-10 (Real et al. 2019), 600 epochs.
+r"""AmoebaNet-A (N = 6, F = 36) on CIFAR-10: 3.2M weights (Real et al. 2019).
 
-Paper: 3.34% error.
+600 epochs; paper: 3.34% error.
 
     tfdl train --model=automl --recipe=amoebanet_cifar10
 """

@@ -38,7 +38,7 @@ def final(**fields: Any) -> ConfigDict:
     config.cutout_place = "centre"  # centre: anywhere; corner: its top left is inside
     config.preprocessing = ConfigDict()  # empty: the training images' mean and std
     config.resize_ratio = 1.0  # short side / size when measured
-    config.epochs = 600
+    config.epochs = 600.0
     config.batch_size = 32
     config.optimizer = ConfigDict(
         {"name": "sgd", "momentum": 0.9, "global_clip_norm": 5.0}
