@@ -21,7 +21,7 @@ def draw(results: Mapping[str, Mapping[str, Searches]], seeds: int) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure((4.2 * len(results), 6.4), layout="constrained")
+    figure = Figure((1.0 + 4.0 * len(results), 7.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(results), squeeze=False, sharex="col")
     for column, (table, searches) in enumerate(results.items()):
@@ -35,10 +35,16 @@ def draw(results: Mapping[str, Mapping[str, Searches]], seeds: int) -> bytes:
         above.set_title(table)
         above.set_xlim(0, trials)
         above.set_ylim(0, _top(searches))
+        below.set_ylim(bottom=_floor(searches))
         below.set_xlabel("trials")
-    axes[0, 0].set_ylabel("best so far: percentage points below the table's best")
-    axes[1, 0].set_ylabel(f"mean accuracy of the last {_SMOOTH} proposals")
-    axes[0, 0].legend(frameon=False)
+    axes[0, 0].set_ylabel("best so far:\npoints below the table's best")
+    axes[1, 0].set_ylabel(f"accuracy of proposals,\nmean of the last {_SMOOTH}")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(_COLOURS),
+        frameon=False,
+    )
     figure.suptitle(f"Median and quartiles of {seeds} searches", fontsize=10)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
@@ -67,3 +73,10 @@ def _top(searches: Mapping[str, Searches]) -> float:
     """Returns a height that shows what happens after the first tenth."""
     own = [s.regret[:, s.regret.shape[1] // 10] for s in searches.values()]
     return 1.3 * 100 * float(max(np.quantile(regret, 0.75) for regret in own)) or 1.0
+
+
+def _floor(searches: Mapping[str, Searches]) -> float:
+    """Returns a level below what is proposed once means are of enough proposals."""
+    own = [_running(s.rewards)[:, _SMOOTH - 1 :] for s in searches.values()]
+    lowest = [np.quantile(values, 0.25, axis=0) for values in own if values.size]
+    return float(min((level.min() for level in lowest), default=0.0))
