@@ -81,7 +81,6 @@ def test_without_a_classifier(tmp_path):
 
 
 def test_archive_with_averages_and_an_optimizer(tmp_path):
-    expected = logits(convert(prefix(CIFAR), tmp_path / "plain")[0])
     arrays = arrays_of()
     kept = {f"{n}/ExponentialMovingAverage": x for n, x in arrays.items()}
     other = {name: x + 1.0 for name, x in arrays.items()}
@@ -93,7 +92,8 @@ def test_archive_with_averages_and_an_optimizer(tmp_path):
         for path in (tmp_path / "a").iterdir():
             archive.add(path, f"./{path.name}")
     model, _, summary = convert(tmp_path / "a.tar.gz", tmp_path / "m")
-    np.testing.assert_array_equal(logits(model), expected)
+    expected = load("io_slim_nasnet_cifar.npz")["eval_logits"]
+    assert difference(logits(model), expected) < 2e-6
     assert len(summary["skipped"]) == len(slots) + 1
     model, *_ = convert(tmp_path / "a.tar.gz", tmp_path / "n", averaged=False)
     assert difference(logits(model), expected) > 0.1

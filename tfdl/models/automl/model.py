@@ -10,6 +10,7 @@ from tfdl.engine import errors, files
 from tfdl.engine import model_dir as directory
 from tfdl.models.automl.networks.cell_network import CellNetwork
 from tfdl.models.automl.networks.config import CellsConfig
+from tfdl.models.automl.networks.zoph_conv import ZophConvConfig, ZophConvNetwork
 from tfdl.models.automl.recurrent.config import LanguageConfig
 from tfdl.models.automl.recurrent.language_model import LanguageModel
 
@@ -18,6 +19,7 @@ from tfdl.models.automl.recurrent.language_model import LanguageModel
 KINDS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], Callable[..., Any]]] = {
     "cells": (CellsConfig.from_dict, CellNetwork),
     "language": (LanguageConfig.from_dict, LanguageModel),
+    "zoph_conv": (ZophConvConfig.from_dict, ZophConvNetwork),
 }
 
 
