@@ -23,7 +23,7 @@ CELLS = {
 
 
 def final(**fields):
-    network = {"cells": 2, "filters": 4, "drop_path_keep": 0.6}
+    network = {"cells": 1, "filters": 4, "drop_path_keep": 0.6}
     return image_recipes.final(
         **{
             "data": "embedded:square-digits",
@@ -94,7 +94,7 @@ def test_a_search_and_its_winner(tmp_path):
         "size": 8,
         "valid_examples": 100,
         "train_examples": 200,
-        "cells": 2,
+        "cells": 1,
         "filters": 4,
         "epochs": 1,
         "batch_size": 50,
@@ -110,7 +110,7 @@ def test_a_search_and_its_winner(tmp_path):
         compare_with="",
     )
     last = final(start="architecture", ema_decay=0.0)
-    last.network = {"cells": 2, "filters": 4}
+    last.network = {"cells": 1, "filters": 4}
     search.name, last.name = "search", "final"
     config.stages = (search, last)
     metrics, _ = training_runs.finish(start(config, tmp_path / "run"))

@@ -38,30 +38,48 @@ def test_told_in_order_the_history_is_the_same_for_any_number_of_workers(tmp_pat
 
 def test_killed_again_and_again_it_ends_like_one_that_was_not(tmp_path):
     expected = outcome(search(tmp_path / "whole.sqlite", **IN_ORDER))
-    path, rng, kills = tmp_path / "killed.sqlite", random.Random(5), 0
-    while True:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.models.automl.searching"),
-                *(str(path), json.dumps(IN_ORDER)),
-            ],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            # Long enough to get on by some trials, now and then by none.
-            process.wait(rng.uniform(0.3, 1.0) if kills < 4 else 60)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            kills += 1
-    assert process.returncode == 0, process.stderr.read()
-    assert kills > 1
+    path, rng = tmp_path / "killed.sqlite", random.Random(5)
+    for reached in (1, 13, 25):
+        process = _started(path)
+        deadline = time.monotonic() + 60
+        while _told(path) < reached:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.01))  # anywhere within a trial
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert reached <= _told(path) < 60
+    process = _started(path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
     rows = trials_lib.read(path)
     assert len(rows) == 60
     assert outcome(sorted(rows, key=lambda row: row.told)) == expected
+
+
+def _started(path) -> subprocess.Popen:
+    """Starts the search of `searching`, or goes on with it, in a process.
+
+    Its children take longer, to be killed in time; that does not change their rewards.
+    """
+    options = {**IN_ORDER, "children": {"seconds": [0.0, 0.05]}}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tests.models.automl.searching"),
+            *(str(path), json.dumps(options)),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _told(path) -> int:
+    """Returns how many trials a search has told of, 0 before it has a file."""
+    try:
+        return sum(trial.told is not None for trial in trials_lib.read(path))
+    except errors.UserError:
+        return 0
 
 
 def test_nobody_waits_for_a_slow_child(path):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +12,7 @@ from tests.models.ulmfit import toys
 from tfdl import cli
 from tfdl.engine import distribution, errors, files, model_dir, prediction, runs
 from tfdl.models.ulmfit import predict
-from tfdl.models.ulmfit.predict import read
+from tfdl.text.inputs import read
 
 
 def save(config, folder):
@@ -26,6 +27,8 @@ def save(config, folder):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
+    # Random networks, but the same ones every time: what they say is looked at.
+    keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("models")
     source = toys.csv_folder(folder)
     return {

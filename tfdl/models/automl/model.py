@@ -13,12 +13,14 @@ from tfdl.models.automl.networks.config import CellsConfig
 from tfdl.models.automl.networks.zoph_conv import ZophConvConfig, ZophConvNetwork
 from tfdl.models.automl.recurrent.config import LanguageConfig
 from tfdl.models.automl.recurrent.language_model import LanguageModel
+from tfdl.models.automl.recurrent.network import RecurrentConfig, RecurrentNetwork
 
 # Kind -> (reads a network's configuration, which tells a number of weights that the
 # network has more than in `fewest_parameters`; makes the network of one, not built).
 KINDS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], Callable[..., Any]]] = {
     "cells": (CellsConfig.from_dict, CellNetwork),
     "language": (LanguageConfig.from_dict, LanguageModel),
+    "recurrent": (RecurrentConfig.from_dict, RecurrentNetwork),
     "zoph_conv": (ZophConvConfig.from_dict, ZophConvNetwork),
 }
 

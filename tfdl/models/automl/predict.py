@@ -1,4 +1,4 @@
-"""What a found network sees on pictures, or what a search's result holds."""
+"""What a found network makes of pictures or texts; what a search's result holds."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,19 +6,22 @@ from typing import Any
 import tfdl
 from tfdl.classifiers import prediction
 from tfdl.engine.prediction import Request
+from tfdl.models.automl import language_predict
 from tfdl.models.automl.search import predicting, result
 
 
 def writes_files(request: Request) -> bool:
     """Tells whether the model itself writes where --output says."""
-    return not result.is_result(request.config)
+    return "preprocessing" in request.config
 
 
 def predict(request: Request) -> Iterator[dict[str, Any]]:
-    """Returns a record per picture, per trial of a search, or per architecture.
+    """Returns a record per picture, text, trial of a search, or architecture.
 
-    See `tfdl.classifiers.prediction.predict` and `search.predicting.predict`.
+    See `classifiers.prediction`, `language_predict` and `search.predicting`.
     """
     if result.is_result(request.config):
         return predicting.predict(request)
+    if (request.config.get("network") or {}).get("kind") == "language":
+        return language_predict.predict(request)
     return prediction.predict(request, tfdl.load(request.model_dir))

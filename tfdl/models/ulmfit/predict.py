@@ -4,9 +4,7 @@ Inputs are a file with a text a line, JSON lines with a field `text`, or a folde
 a text a file (*.txt).
 """
 
-import json
 import math
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,14 +13,13 @@ import tensorflow as tf
 
 import tfdl
 from tfdl.engine import errors, files
-from tfdl.engine.prediction import Request, input_file
+from tfdl.engine.prediction import Request
 from tfdl.models.ulmfit import classify_task, tokenizer, vocabulary_transfer
 from tfdl.models.ulmfit.score import token_log_probs
 from tfdl.text import generation
+from tfdl.text.inputs import read, shortened
 
 MODES = ("score", "continue")
-MAX_INPUT_BYTES = 2 << 30
-SHOWN = 200  # characters of a text that records repeat
 
 
 class Predictor:
@@ -64,42 +61,6 @@ def predict(request: Request) -> Iterator[dict[str, Any]]:
         yield from _continuations(predictor, request)
 
 
-def read(name: str) -> list[str]:
-    """Reads the texts of an input.
-
-    Raises:
-        UserError: it is missing or empty, or a line is no JSON with a `text`.
-    """
-    if name not in ("", "-") and pathlib.Path(name).is_dir():
-        paths = sorted(pathlib.Path(name).glob("*.txt"))
-        if not paths:
-            raise errors.UserError(f"{name} has no *.txt")
-        return [_text(path) for path in paths]
-    path = input_file(name, MAX_INPUT_BYTES)
-    lines = files.read_text(path, MAX_INPUT_BYTES).split("\n")
-    lines = lines if lines[-1] else lines[:-1]
-    if path.suffix != ".jsonl":
-        return [line.removesuffix("\r") for line in lines]
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise errors.UserError(f"{path}:{number}: {error.msg}") from None
-        text = record.get("text") if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            raise errors.UserError(f"{path}:{number}: a field 'text' is needed")
-        found.append(text)
-    return found
-
-
-def _text(path: pathlib.Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise errors.UserError(f"{path}: not valid UTF-8 ({error.reason})") from None
-
-
 def _classes(request: Request) -> Iterator[dict[str, Any]]:
     predictor = Predictor(request.model_dir, request.config)
     count = request.config["classifier"]["num_classes"]
@@ -126,7 +87,7 @@ def _classes(request: Request) -> Iterator[dict[str, Any]]:
     )
     for text, row in zip(texts, chances, strict=True):
         yield {
-            "text": _short(text),
+            "text": shortened(text),
             "label": labels[int(row.argmax())],
             "probabilities": {
                 name: round(float(p), 6) for name, p in zip(labels, row, strict=True)
@@ -146,7 +107,7 @@ def _scores(predictor: Predictor, request: Request) -> Iterator[dict[str, Any]]:
         found = score(ids[None]).numpy()[0].astype(np.float64)
         loss = -found.mean() if len(found) else 0.0
         record: dict[str, Any] = {
-            "text": _short(text),
+            "text": shortened(text),
             "perplexity": math.exp(min(loss, 700.0)),
             "log_probability": float(found.sum()),
         }
@@ -204,7 +165,3 @@ def _rate(request: Request, name: str, default: float) -> float:
             f"--option={name}={request.options[name]}: a number from 0 on is needed"
         )
     return value
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

@@ -171,9 +171,14 @@ class CellNetwork(ImageNetwork):
                 self.aux_head.build((None, None, None, used * cell.place.filters))
         self.classifier.build((None, self.config.num_features))
 
-    def forward(self, images, training, progress):
+    def forward(self, images, training, progress, auxiliary):
         """Returns the features [B, P] and the auxiliary logits, see the base class."""
-        outputs, aux_logits = self._outputs(images, training, progress)
+        outputs = self._outputs(images, training, progress)
+        aux_logits = None
+        if auxiliary and self.aux_head is not None:
+            names = [cell.name for cell in self.cells]
+            x = outputs[names.index(self.aux_after) + 1]
+            aux_logits = self.aux_head(x, training=training)
         x = tf.nn.relu(outputs[-1])
         return tf.reduce_mean(tf.cast(x, tf.float32), [1, 2]), aux_logits
 
@@ -185,12 +190,11 @@ class CellNetwork(ImageNetwork):
         self, images: tf.Tensor, training: bool = False
     ) -> dict[str, tf.Tensor]:
         """Returns the output of the stem and of every cell by name."""
-        outputs, _ = self._outputs(images, training, None)
+        outputs = self._outputs(images, training, None)
         return dict(zip(["stem", *(c.name for c in self.cells)], outputs, strict=True))
 
     def _outputs(self, images, training, progress):
         outputs = [self.stem(tf.cast(images, self.compute_dtype), training=training)]
-        aux_logits = None
         for number, cell in enumerate(self.cells):
             source = cell.place.source
             outputs.append(
@@ -201,9 +205,7 @@ class CellNetwork(ImageNetwork):
                     keep=self.keep(number, progress) if training else None,
                 )
             )
-            if training and cell.name == self.aux_after:
-                aux_logits = self.aux_head(outputs[-1], training=training)
-        return outputs, aux_logits
+        return outputs
 
     def keep(self, cell: int, progress: tf.Tensor | float | None) -> Any:
         """Returns with which probability a cell keeps a path, None for always.

@@ -22,7 +22,7 @@ class ImageNetwork(keras.Model):
     def call(self, inputs, training=False):
         """Maps {"image", "progress"} to {"logits", "features", "aux_logits"}."""
         features, aux_logits = self.forward(
-            inputs["image"], training, inputs.get("progress")
+            inputs["image"], training, inputs.get("progress"), auxiliary=training
         )
         result = {"logits": self.classify(features, training), "features": features}
         if aux_logits is not None:
@@ -30,9 +30,13 @@ class ImageNetwork(keras.Model):
         return result
 
     def forward(
-        self, images: tf.Tensor, training: bool, progress: tf.Tensor | None
+        self,
+        images: tf.Tensor,
+        training: bool,
+        progress: tf.Tensor | None,
+        auxiliary: bool,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns the features [B, P], float32, and in training the aux logits."""
+        """Returns the features [B, P], float32, and the aux logits if asked for."""
         raise NotImplementedError("subclasses define forward()")
 
     def classify(self, features: tf.Tensor, training: bool) -> tf.Tensor:
@@ -52,7 +56,7 @@ class ImageNetwork(keras.Model):
 
     def vectors(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps normalised pictures [B, H, W, 3] to features [B, P]."""
-        return self.forward(images, training, None)[0]
+        return self.forward(images, training, None, auxiliary=False)[0]
 
     def kernels(self) -> list[keras.Variable]:
         """Returns all kernels, those that weight decay is for."""

@@ -167,9 +167,9 @@ class ZophConvNetwork(ImageNetwork):
             convolution.build((None, None, None, self.config.inputs(i)))
         self.classifier.build((None, self.config.num_features))
 
-    def forward(self, images, training, progress):
+    def forward(self, images, training, progress, auxiliary):
         """Returns the features [B, P]; there is no auxiliary head."""
-        del progress
+        del progress, auxiliary
         images = tf.cast(images, self.compute_dtype)
         genotype, outputs = self.config.genotype, []
         for layer, convolution in zip(genotype.layers, self.convolutions, strict=True):
