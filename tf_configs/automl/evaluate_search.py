@@ -1,6 +1,8 @@
 r"""Reads what a search's trials came to: the best, the last fifth's mean, how many.
 
-tfdl evaluate --model_dir=runs/automl-default/search/model
+Nothing is trained again.
+
+    tfdl evaluate --model_dir=runs/automl-default/search/model
 """
 
 from ml_collections import ConfigDict
