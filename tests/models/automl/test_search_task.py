@@ -48,7 +48,8 @@ def test_a_search_ends_as_a_model_directory_without_weights(tmp_path):
     assert {len(winner["rescored"]) for winner in found.winners} == {2}
     assets = tmp_path / "model" / "assets"
     assert json.loads((assets / "winners.json").read_text()) == found.winners
-    assert (assets / "scores.png").read_bytes()[:4] == b"\x89PNG"
+    for name in ("scores.png", "cell.png"):
+        assert (assets / name).read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / "model" / "model.weights.h5").exists()
 
     # What `tfdl evaluate` says of it.

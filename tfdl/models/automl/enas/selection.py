@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfdl.models.automl.search import rescoring, result
+from tfdl.models.automl.search import drawing, rescoring, result
 from tfdl.models.automl.search.rescoring import Winner
 from tfdl.models.automl.search.trials import Trial, Trials
 
@@ -78,12 +78,15 @@ class Selection:
                     with trials.transaction():
                         trials.write(trial)
         winners = json.dumps(self.config()["winners"], indent=2) + "\n"
-        return {result.TRIALS: path, result.WINNERS: winners}
+        drawn = drawing.draw(self.config()["genotype"])
+        return {result.TRIALS: path, result.WINNERS: winners, "cell.png": drawn}
 
     def samples(self) -> dict[str, Any]:
-        """Returns the winners as text."""
+        """Returns the winners as text, and what the first one is as a picture."""
         lines = [f"{winner.mean:.4f}  {winner.architecture}" for winner in self.winners]
-        return {"winners": "\n".join(lines) + "\n"}
+        drawn = drawing.draw(self.config()["genotype"])
+        cell = tf.io.decode_png(drawn, channels=3).numpy()
+        return {"winners": "\n".join(lines) + "\n", "cell": cell}
 
     def lines(self) -> list[str]:
         """Returns what the winner is, for a person."""

@@ -5,11 +5,12 @@ echo "0 1 2 2 0 1" | tfdl predict --model_dir=RUN/search/model --input=-
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from tfdl.engine import errors, files, prediction
-from tfdl.models.automl.search import loop, result
+from tfdl.models.automl.search import drawing, loop, result
 from tfdl.models.automl.search import trials as trials_lib
 
 
@@ -19,16 +20,19 @@ def predict(request: prediction.Request) -> Iterator[dict[str, Any]]:
     Args:
         request: options `top` (the best so many trials; all by default, in order) and
             `search` (`"search"`, `"random"`, `"rescored"`: whose). With an input,
-            one architecture a line.
+            one architecture a line; `pictures`, a folder, gets a PNG of each.
 
     Raises:
         UserError: an architecture does not parse: its line and position are named.
     """
-    request.check_options("top", "search")
+    request.check_options("top", "search", "pictures")
     found = result.read(request.model_dir)
     if request.input:
         path = prediction.input_file(request.input)
-        return _decoded(found, path, files.read_text(path))
+        records = _decoded(found, path, files.read_text(path))
+        if "pictures" in request.options:
+            records = _drawn(records, pathlib.Path(request.options["pictures"]))
+        return records
     trials = trials_lib.read(found.trials, request.option("search", "search"))
     if "top" in request.options:
         count = request.number("top", 10)
@@ -55,3 +59,15 @@ def _decoded(
         }
         for arch in parsed
     )
+
+
+def _drawn(
+    records: Iterator[dict[str, Any]], folder: pathlib.Path
+) -> Iterator[dict[str, Any]]:
+    """Returns the records with the path of a picture each."""
+    for number, record in enumerate(records, 1):
+        picture = drawing.draw(record["genotype"])
+        path = folder / f"{number:05d}.png"
+        if picture is not None:
+            files.atomic_write(path, picture)
+        yield {**record, "picture": str(path) if picture is not None else None}

@@ -20,7 +20,7 @@ from tfdl.engine.trainer import Preempted, Result
 from tfdl.engine.writers import Writers
 from tfdl.models.automl import proposers, rewards, spaces
 from tfdl.models.automl.proposers.proposer import Proposer
-from tfdl.models.automl.search import pictures, report, rescoring, result
+from tfdl.models.automl.search import drawing, pictures, report, rescoring, result
 from tfdl.models.automl.search.loop import DUPLICATES, ORDERS, Search, Stopped
 from tfdl.models.automl.search.pool import LocalPool, Pool
 from tfdl.models.automl.search.ray_pool import RayPool
@@ -297,12 +297,16 @@ class SearchRun:
             for label, history in histories.items()
         }
         assets = {"scores.png": pictures.scores(named)}
+        genotype = space.genotype(arch)
+        drawn = drawing.draw(genotype)
+        if drawn is not None:
+            assets["cell.png"] = drawn
         self.task.lines = self._remarks(winners, arch, assets)
         self._samples(assets, winners)
         config = {
             "space": plain(self.config.space),
             "architecture": winners[0].architecture,
-            "genotype": space.genotype(arch),
+            "genotype": genotype,
             "proposer": plain(self.config.proposer),
             "children": plain(self.config.children),
             "winners": [winner.to_dict() for winner in winners],
