@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
         rescore=8,
     )
     search.model, search.name = "automl", "search"
-    search.log_every, search.eval_every = 66, 165
+    search.eval_every = 165
     final = image_recipes.final(
         data=DATA,
         size=SIZE,

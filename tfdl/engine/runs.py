@@ -67,7 +67,7 @@ def train(
         stage; `"model"`: the model directory; `"summary"`: lines for a person.
     """
     stages = dict(_stages(config))
-    record: dict[str, Any] = {"stages": {}}
+    record: dict[str, Any] = {"stages": {}, "remarks": []}
     source = config.init_from
     for name, stage in stages.items():
         folder = workdir / name if name else workdir
@@ -84,7 +84,7 @@ def train(
             "after": result["after"],
         }
         record["summary"] = result["summary"]
-        record["remarks"] = result.get("remarks", [])
+        record["remarks"] += result.get("remarks", [])
         record["metrics"] = result["after"]
     model = workdir / "model"
     if pathlib.Path(source) != model and distribution.is_chief(strategy):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdl.models.automl.enas.image_tasks import EnasMacroTask, EnasMicroTask
+from tfdl.models.automl.enas.text_task import EnasTextTask
 from tfdl.models.automl.image_task import ImageTask
 from tfdl.models.automl.language_task import LanguageTask
 from tfdl.models.automl.search.task import SearchTask
@@ -14,6 +15,7 @@ TASKS = {
     "language": LanguageTask,
     "enas_micro": EnasMicroTask,
     "enas_macro": EnasMacroTask,
+    "enas_rnn": EnasTextTask,
 }
 
 

@@ -60,6 +60,46 @@ def images(task: str, data: str, size: int, valid: int, **fields: Any) -> Config
     return config
 
 
+def text(data: str, **fields: Any) -> ConfigDict:
+    """Returns the configuration of a search for a recurrent cell (enas_lm).
+
+    Args:
+        data: text, see `tfdl/data/text_corpora.py`.
+        **fields: what differs from the defaults.
+    """
+    config = search("enas_rnn")
+    config.data, config.rules = data, "words"
+    config.max_vocab, config.min_count = 0, 1
+    config.held_out = 0.1  # of the documents, for each split that the data lacks
+    config.batch_size, config.bptt = 128, 35
+    config.windows = "enas-lm"  # see tfdl/data/bptt.py
+    config.rescale_rate = True  # rates in proportion to a window's drawn length
+    config.alpha, config.beta = 0.0, 1.0  # see `EnasTextTask.child_loss`
+    config.weight_decay = 8e-7
+    config.network = ConfigDict(
+        {
+            "hidden_size": 200,
+            "dropouts": {
+                "word": 0.1,
+                "embedding": 0.2,
+                "input": 0.75,
+                "node": 0.25,
+                "output": 0.75,
+            },
+        }
+    )
+    config.epochs = 600
+    config.controller_steps = 25
+    config.controller_rate = 5e-5
+    config.controller_optimizer = ConfigDict({"name": "adam"})
+    config.entropy_weight, config.baseline_decay = 1e-5, 0.999
+    config.optimizer = ConfigDict({"name": "sgd", "global_clip_norm": 0.1})
+    config.schedule = ConfigDict({"name": "constant", "rate": 20.0})
+    for name, value in fields.items():
+        config[name] = ConfigDict(value) if isinstance(value, dict) else value
+    return config
+
+
 def sgd(l2: float, **fields: Any) -> ConfigDict:
     """Returns Nesterov's momentum; `l2` times the sum of squares is in the loss."""
     return ConfigDict(
