@@ -4,6 +4,7 @@ They need the extra: `pip install 'tfdl[ray]'`. Most of the minute they take is 
 starting of processes.
 """
 
+import importlib.util
 import os
 import sys
 
@@ -15,12 +16,16 @@ from tfdl.engine import errors
 from tfdl.models.automl.search import ray_pool
 from tfdl.models.automl.search.ray_pool import RayPool
 
-ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs the extra ray"
+)
 
 
 @pytest.fixture(scope="module")
 def address():
     """The address of a cluster whose machines have tfdl, this process connected."""
+    import ray
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -6,6 +6,16 @@ from ml_collections import ConfigDict
 
 from tfdl.engine import config as config_lib
 
+# Of ENAS's final trainings (melodyguan/enas): 2e-4 times the squares of all weights,
+# zeros around normalised pictures, squares of cutout that begin inside.
+ENAS = {
+    "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    "weight_decay": 4e-4,
+    "decayed": "all",
+    "padding_value": "mean",
+    "cutout_place": "corner",
+}
+
 
 def final(**fields: Any) -> ConfigDict:
     """Returns the configuration of a training, alone or as a stage behind a search.

@@ -10,6 +10,7 @@ from tfdl.engine import errors, files
 from tfdl.engine import model_dir as directory
 from tfdl.models.automl.networks.cell_network import CellNetwork
 from tfdl.models.automl.networks.config import CellsConfig
+from tfdl.models.automl.networks.enas_macro import MacroConfig, MacroNetwork
 from tfdl.models.automl.networks.zoph_conv import ZophConvConfig, ZophConvNetwork
 from tfdl.models.automl.recurrent.config import LanguageConfig
 from tfdl.models.automl.recurrent.language_model import LanguageModel
@@ -19,6 +20,7 @@ from tfdl.models.automl.recurrent.network import RecurrentConfig, RecurrentNetwo
 # network has more than in `fewest_parameters`; makes the network of one, not built).
 KINDS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], Callable[..., Any]]] = {
     "cells": (CellsConfig.from_dict, CellNetwork),
+    "enas_macro": (MacroConfig.from_dict, MacroNetwork),
     "language": (LanguageConfig.from_dict, LanguageModel),
     "recurrent": (RecurrentConfig.from_dict, RecurrentNetwork),
     "zoph_conv": (ZophConvConfig.from_dict, ZophConvNetwork),

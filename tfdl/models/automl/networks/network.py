@@ -1,10 +1,59 @@
 """What every image network of this model offers."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
+
+from tfdl.engine import errors, options
+
+Config = TypeVar("Config")
+MOST = 1 << 15
+
+
+def from_fields(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
+    """Returns a network's configuration of the class `cls` from its fields.
+
+    Args:
+        cls: a dataclass with a field "genotype".
+        values: the fields, and perhaps the network's "kind".
+        what: the network, for messages.
+
+    Raises:
+        UserError: an unknown field, no genotype, or a value that makes no sense.
+    """
+    fields = {key: value for key, value in values.items() if key != "kind"}
+    known = [field.name for field in dataclasses.fields(cls)]
+    for key in fields:
+        if key not in known:
+            raise errors.unknown("field of the network", key, known)
+    if not fields.get("genotype"):
+        raise errors.UserError(f"{what} needs a genotype")
+    return cls(**fields)
+
+
+def check_fields(config: Any, whole: Mapping[str, int]) -> None:
+    """Checks what several networks' configurations have.
+
+    Args:
+        config: has `dropout_keep`, `epsilon`, `momentum`.
+        whole: further fields that are whole numbers, and their least values.
+
+    Raises:
+        UserError: a value that makes no sense.
+    """
+    for name, least in whole.items():
+        value = getattr(config, name)
+        if type(value) is not int or not least <= value <= MOST:
+            raise errors.UserError(
+                f"network.{name} has to be a whole number in [{least}, {MOST}], "
+                f"got {value!r}"
+            )
+    options.number("network.dropout_keep", config.dropout_keep, 1e-6, 1.0 + 1e-9)
+    options.number("network.epsilon", config.epsilon, 0.0, 1.0)
+    options.number("network.momentum", config.momentum, 0.0, 1.0)
 
 
 class ImageNetwork(keras.Model):

@@ -324,14 +324,15 @@ class DropPath(keras.layers.Layer):
         return x * tf.cast(tf.floor(keep + noise) / keep, x.dtype)
 
 
-def project(style: Style, filters: int, stride: int = 1) -> Steps:
+def project(style: Style, filters: int, stride: int = 1, **kwargs) -> Steps:
     """Returns ReLU, 1x1 convolution, normalisation: what changes channels."""
     return Steps(
         [
             Relu(name="relu"),
             Conv(style, filters, stride=stride, name="1x1"),
             style.norm("bn_1"),
-        ]
+        ],
+        **kwargs,
     )
 
 

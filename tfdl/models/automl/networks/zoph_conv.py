@@ -7,16 +7,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdl.engine import errors, options
+from tfdl.engine import errors
 from tfdl.layers.dropout import Dropout
 from tfdl.models.automl.networks import ops
 from tfdl.models.automl.networks.cell_network import Dense
-from tfdl.models.automl.networks.network import ImageNetwork
+from tfdl.models.automl.networks.network import (
+    MOST,
+    ImageNetwork,
+    check_fields,
+    from_fields,
+)
 from tfdl.models.automl.networks.ops import Named, Style
 from tfdl.models.automl.spaces import genotypes
 from tfdl.models.automl.spaces.zoph_conv import ConvNet
-
-MOST = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +57,7 @@ class ZophConvConfig:
             )
         object.__setattr__(self, "genotype", given)
         object.__setattr__(self, "pool_after", tuple(self.pool_after))
-        for name, least in (("num_classes", 1), ("extra_filters", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= MOST:
-                raise errors.UserError(
-                    f"network.{name} has to be a whole number in [{least}, {MOST}], "
-                    f"got {value!r}"
-                )
+        check_fields(self, {"num_classes": 1, "extra_filters": 0})
         layers = range(len(given.layers))
         if not set(self.pool_after) <= set(layers):
             raise errors.UserError(
@@ -69,9 +66,6 @@ class ZophConvConfig:
             )
         if max(self.outputs(i) for i in layers) > MOST:
             raise errors.UserError(f"a layer has more than {MOST:,} filters")
-        options.number("network.dropout_keep", self.dropout_keep, 1e-6, 1.0 + 1e-9)
-        options.number("network.epsilon", self.epsilon, 0.0, 1.0)
-        options.number("network.momentum", self.momentum, 0.0, 1.0)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ZophConvConfig":
@@ -80,15 +74,7 @@ class ZophConvConfig:
         Raises:
             UserError: an unknown field, or a value that makes no sense.
         """
-        values = dict(values.items())
-        values.pop("kind", None)
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise errors.unknown("field of the network", key, known)
-        if not values.get("genotype"):
-            raise errors.UserError("a network of convolutions needs a genotype")
-        return cls(**values)
+        return from_fields(cls, values, "a network of convolutions")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON's types."""
