@@ -79,16 +79,17 @@ class LanguageTask(Task):
         config = self.config
         saved = read_language_model(config.init_from)
         rules, itos = saved["tokenizer"]["rules"], tokens.read(config.init_from)
+        source = data or saved.get("data", config.data)
+        corpus = text_corpora.read(source)
         # A given corpus is measured as it is: on its test text if it has one.
-        corpus = text_corpora.read(data or config.data)
         found = corpus.test or corpus.validation or corpus.all()
         if not data:
-            found = text_data.splits(corpus, config.held_out, config.data)[2]
+            held_out = saved.get("held_out", config.held_out)
+            found = text_data.splits(corpus, held_out, source)[2]
         documents = text_data.encode(found, rules, itos)
         if documents.tokens < 2:
             raise errors.UserError(
-                f"{data or config.data}: {documents.tokens} tokens to measure on; two "
-                "are needed"
+                f"{source}: {documents.tokens} tokens to measure on; two are needed"
             )
         self.text = text_data.Text(rules, itos, documents, documents, documents)
 
@@ -277,6 +278,9 @@ class LanguageTask(Task):
             "model": "automl",
             "network": {"kind": "language", **self.network.to_dict()},
             "tokenizer": {"rules": self.text.rules, "base": text_data.BASE},
+            # What `tfdl evaluate` measures on, see there.
+            "data": self.config.data,
+            "held_out": self.config.held_out,
         }
 
     def assets(self) -> dict[str, bytes | str | pathlib.Path]:
